@@ -1,0 +1,1 @@
+"""Mathematics and primitives: bytes and arrays in, bytes and arrays out."""

@@ -1,0 +1,1 @@
+"""What runs: daemon, client, storage, workers, command line. The only I/O."""
