@@ -1,1 +1,1 @@
-"""What is said: messages, sessions, agreements, ledger rules, audit. No I/O, no clock, no randomness of its own."""
+"""What is said: messages, sessions, agreements, ledger rules, audit; no I/O, clock or randomness."""
