@@ -49,7 +49,7 @@ class SearchProfile:
         if not 1 <= self.threshold <= self.norm:
             raise ImpossibleProfile(f"threshold must lie in 1..norm, not {self.threshold}")
         if self.threshold <= self.bound:
-            raise ImpossibleProfile("threshold must exceed bound, or an empty slot (one entry of 1) could hit")
+            raise ImpossibleProfile("threshold must exceed bound, or an empty slot could hit")
 
     @property
     def roots(self) -> int:
