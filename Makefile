@@ -1,0 +1,56 @@
+# Every target makes .venv from requirements.lock on first use (Python 3.11 or later, pip, and network or cache for pip).
+# Arguments go through ARGS:  make test ARGS="tests/unit -k merkle"
+
+SHELL := /bin/bash
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS  ?=
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo test lint bench mutants vectors
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+# PYTHON=... chooses an interpreter; otherwise the first of these that starts and is new enough.
+$(STAMP): requirements.lock pyproject.toml
+	@python=; for name in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14; do \
+	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Concordat needs Python 3.11 or later; found: $$(python3 --version 2>&1 || echo none). Set PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	  echo "$$python has no venv module (Debian: apt-get install python3-venv)." >&2; exit 1; \
+	fi; \
+	echo "Installing into $(VENV) with $$("$$python" --version) ..."; \
+	"$$python" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+dev: $(STAMP) ## Install everything into .venv
+	@echo "Ready: source $(BIN)/activate"
+
+demo: $(STAMP) ## Three countries, one hit, one refusal, three audits
+	@$(BIN)/concordat demo $(ARGS)
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Style, types, and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure the encrypted search, beside its baselines
+	@$(BIN)/concordat bench search --gallery 16384 --profile embedding-128 --baseline --json $(ARGS)
+	@$(BIN)/python -m pytest -m bench -s
+
+mutants: $(STAMP) ## Break the code on purpose; the tests must notice
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
+vectors: $(STAMP) ## Check the test vectors in specs/vectors
+	@$(BIN)/python -m pytest tests/vectors $(ARGS)
