@@ -1,0 +1,181 @@
+"""The search engine: a pool of worker processes on this machine.
+
+SEAL holds the interpreter's lock, so work runs in processes, and the event loop always answers. Each worker is a
+pool of its own: a block goes to the same worker every time (its caches stay warm and the pool's memory budget is
+not spent twice), and a crash takes down one worker, whose lost piece of work is tried once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crypto.profiles import SearchProfile
+from node import engine_worker as worker
+from node.engine_worker import Scheme
+from node.errors import WorkerLost
+from node.gallery import BlockRef
+from node.logging import log
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchJob:
+    """One accepted query as the engine sees it.
+
+    Attributes:
+        keys_path: File of the requester's evaluation keys.
+        keys_hash: SHA-256 of that file.
+        query: The encrypted probe.
+        seed: 32 fresh random bytes; every mask of the answer comes from them.
+        blocks: In the order in which the answer lists them.
+    """
+
+    search: SearchProfile
+    keys_path: Path
+    keys_hash: bytes
+    query: bytes
+    exchange_id: bytes
+    seed: bytes
+    blocks: tuple[BlockRef, ...]
+
+
+class _Slot:
+    """One worker process, started again after a crash."""
+
+    def __init__(self, number: int, scheme: Scheme, seal_key: bytes, memory_bytes: int) -> None:
+        self._number = number
+        self._arguments = (scheme, seal_key, memory_bytes, os.getpid())
+        self._pool: ProcessPoolExecutor | None = None
+        self.pid: int | None = None
+
+    def pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=get_context("spawn"), initializer=worker.start, initargs=self._arguments
+            )
+        return self._pool
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        pool = self.pool()
+        try:
+            if self.pid is None:
+                self.pid = await asyncio.wrap_future(pool.submit(worker.ping))
+            return await asyncio.wrap_future(pool.submit(worker.run, function, *arguments))
+        except BrokenProcessPool:
+            # Only the first of several callers that were cut off replaces the pool.
+            if self._pool is pool:
+                log("worker lost", level="warning", worker=self._number)
+                self._drop()
+            raise WorkerLost(f"worker {self._number} died") from None
+
+    def _drop(self) -> None:
+        pool, self._pool, self.pid = self._pool, None, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def close(self) -> None:
+        """Stop at once: a block half done is worth nothing."""
+        pool, pid = self._pool, self.pid
+        self._pool = None
+        if pool is None:
+            return
+        pool.shutdown(wait=False, cancel_futures=True)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(pool.shutdown, wait=True)
+
+
+class Engine:
+    """Runs pieces of work in worker processes.
+
+    Args:
+        scheme: The encrypted search. A served node always passes the real one.
+        seal_key: Storage key of the gallery's blocks.
+        workers: Number of processes.
+        memory_bytes: For keys and encoded blocks, all workers together.
+    """
+
+    def __init__(self, scheme: Scheme, seal_key: bytes, workers: int, memory_bytes: int) -> None:
+        self._slots = [_Slot(i, scheme, seal_key, memory_bytes // workers) for i in range(workers)]
+        self._turn = 0
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Processes that are up."""
+        return [slot.pid for slot in self._slots if slot.pid is not None]
+
+    async def start(self) -> None:
+        """Start all workers now, so that the first query does not wait for them."""
+        await asyncio.gather(*(slot.call(worker.ping) for slot in self._slots))
+
+    async def close(self) -> None:
+        """Stop all workers."""
+        await asyncio.gather(*(slot.close() for slot in self._slots))
+
+    def _next(self) -> _Slot:
+        self._turn = (self._turn + 1) % len(self._slots)
+        return self._slots[self._turn]
+
+    async def _twice(self, slot: _Slot, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return await slot.call(function, *arguments)
+        except WorkerLost:
+            return await slot.call(function, *arguments)
+
+    async def check_keys(self, search: SearchProfile, keys_path: Path, keys_hash: bytes) -> None:
+        """Load uploaded evaluation keys in a worker; raises ``BadKeys``."""
+        await self._twice(self._next(), worker.check_keys, search, keys_path, keys_hash)
+
+    async def generate(self, search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
+        """New query keys: the secret, and hash and length of the evaluation keys written to the path."""
+        return await self._next().call(worker.generate, search, keys_path)
+
+    async def encrypt(self, search: SearchProfile, secret: bytes, template: Any) -> bytes:
+        """Encrypt one template."""
+        return await self._twice(self._next(), worker.encrypt, search, secret, template)
+
+    async def open_answer(self, search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[int]]:
+        """The slots that hit, block by block."""
+        return await self._twice(self._next(), worker.open_answer, search, secret, blocks)
+
+    async def search(self, job: SearchJob, progress: Progress) -> list[bytes]:
+        """Answer all blocks of a job, in its order; calls ``progress(done, all)`` after each.
+
+        Raises:
+            BadKeys, BadCiphertext: The requester's input does not load.
+            WorkerLost: A worker died twice at the same block.
+        """
+        done = 0
+
+        async def one(block: BlockRef) -> bytes:
+            nonlocal done
+            slot = self._slots[block.index % len(self._slots)]
+            fixed = (job.search, job.keys_path, job.keys_hash, job.query, block, job.seed, job.exchange_id)
+            try:
+                answer = await slot.call(worker.search_block, *fixed, 0)
+            except WorkerLost:
+                # Another attempt number: the masks of a lost attempt are never used again.
+                answer = await slot.call(worker.search_block, *fixed, 1)
+            done += 1
+            progress(done, len(job.blocks))
+            return answer
+
+        tasks = [asyncio.create_task(one(block)) for block in job.blocks]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -1,0 +1,187 @@
+"""What runs inside a worker process of the search engine: keys, prepared queries and encoded blocks, cached.
+
+The functions here are called by name from ``node.engine``; each process holds its own caches. A worker gets the
+storage key once, through the pipe that starts it, and never shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from crypto.errors import BadKeys, ConcordatError, LocalFault
+from crypto.profiles import SearchProfile
+from node.gallery import BlockRef, load_block
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """The encrypted search as a value: the real one, or, in tests only, its plain twin."""
+
+    plan_for: Callable[[SearchProfile], Any]
+    requester: type[Any]
+    responder: type[Any]
+    mask_stream: Callable[..., Any]
+
+
+class Budget(Generic[T]):
+    """A cache that forgets what was used longest ago once its contents exceed a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._items: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+        self._used = 0
+
+    def get(self, key: Hashable, make: Callable[[], tuple[T, int]]) -> T:
+        """The cached value, or a new one from ``make``, which returns it with its size in bytes."""
+        if key in self._items:
+            self._items.move_to_end(key)
+            return self._items[key][0]
+        value, size = make()
+        while self._items and self._used + size > self._limit:
+            _, (_, gone) = self._items.popitem(last=False)
+            self._used -= gone
+        if size <= self._limit:
+            self._items[key] = (value, size)
+            self._used += size
+        return value
+
+
+@dataclass(slots=True)
+class _Worker:
+    scheme: Scheme
+    seal_key: bytes
+    blocks: Budget[Any]
+    responders: Budget[Any]
+    prepared: Budget[Any] = field(default_factory=lambda: Budget(4))
+
+
+_worker: _Worker | None = None
+
+
+def _leave_with_parent(parent: int) -> None:
+    """A killed node must not leave workers behind; the pool's own pipes do not notice."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def start(scheme: Scheme, seal_key: bytes, memory_bytes: int, parent: int) -> None:
+    """Initialise the process. Ctrl-C is the node's business, and the node's event loop goes first."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+    _worker = _Worker(scheme, seal_key, Budget(memory_bytes * 3 // 4), Budget(memory_bytes // 4))
+
+
+def _me() -> _Worker:
+    if _worker is None:
+        raise LocalFault("the worker was not started")
+    return _worker
+
+
+@lru_cache(maxsize=16)
+def _plan(search: SearchProfile) -> Any:
+    return _me().scheme.plan_for(search)
+
+
+def run(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function of this module; anything but a typed error becomes one, without the details."""
+    try:
+        return function(*arguments)
+    except ConcordatError:
+        raise
+    except Exception as error:
+        raise LocalFault(f"a worker failed at {function.__name__}: {type(error).__name__}") from None
+
+
+def ping() -> int:
+    """The process id; also proves that the process started."""
+    return os.getpid()
+
+
+def _responder(search: SearchProfile, keys_path: Path, keys_hash: bytes) -> Any:
+    def make() -> tuple[Any, int]:
+        plan = _plan(search)
+        data = keys_path.read_bytes()
+        if len(data) != plan.keys_bytes:
+            raise BadKeys(f"evaluation keys of this plan have {plan.keys_bytes} bytes, not {len(data)}")
+        if hashlib.sha256(data).digest() != keys_hash:
+            raise BadKeys("the evaluation keys do not have the announced hash")
+        # The seeded half expands when the keys are loaded, so they take about twice their length.
+        return _me().scheme.responder(plan, data), 2 * len(data)
+
+    return _me().responders.get((search, keys_hash), make)
+
+
+def check_keys(search: SearchProfile, keys_path: Path, keys_hash: bytes) -> None:
+    """Load uploaded evaluation keys as a search would; raises ``BadKeys``."""
+    _responder(search, keys_path, keys_hash)
+
+
+def search_block(
+    search: SearchProfile,
+    keys_path: Path,
+    keys_hash: bytes,
+    query: bytes,
+    block: BlockRef,
+    seed: bytes,
+    exchange_id: bytes,
+    attempt: int,
+) -> bytes:
+    """Answer one gallery block; raises ``BadKeys``, ``BadCiphertext`` or a fault of the storage."""
+    worker = _me()
+    responder = _responder(search, keys_path, keys_hash)
+
+    def prepare() -> tuple[Any, int]:
+        return responder.prepare(query), 1
+
+    prepared = worker.prepared.get((search, keys_hash, hashlib.sha256(query).digest()), prepare)
+
+    def encode() -> tuple[Any, int]:
+        encoded = responder.encode(load_block(block, worker.seal_key))
+        return encoded, int(getattr(encoded, "nbytes", _plan(search).block_size * search.n))
+
+    encoded = worker.blocks.get((search, block.sha256), encode)
+    stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
+    return bytes(responder.answer(prepared, encoded, stream))
+
+
+def generate(search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
+    """New query keys. Returns the secret, and the hash and length of the evaluation keys put at the path."""
+    requester = _me().scheme.requester.generate(_plan(search))
+    data = bytes(requester.evaluation_keys())
+    with keys_path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return requester.secret(), hashlib.sha256(data).digest(), len(data)
+
+
+def encrypt(search: SearchProfile, secret: bytes, template: Any) -> bytes:
+    """Encrypt one template, int8 of shape (n,)."""
+    requester = _me().scheme.requester.load(_plan(search), secret)
+    return bytes(requester.encrypt(template))
+
+
+def open_answer(search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[int]]:
+    """The slots that hit, block by block; nothing else of the answer leaves the worker."""
+    requester = _me().scheme.requester.load(_plan(search), secret)
+    return [[int(slot) for slot in np.flatnonzero(requester.open_block(one) == 0)] for one in blocks]

@@ -1,0 +1,107 @@
+"""Errors of the running node. Codes are documented in specs/wire.md; none of them ever holds a secret."""
+
+from __future__ import annotations
+
+from crypto.errors import InputError, LocalFault, PeerFault
+
+
+class BadConfig(InputError):
+    """A configuration file or option that does not hold together."""
+
+    code = "bad-config"
+
+
+class NodeExists(InputError):
+    """The directory already holds a node, or something else."""
+
+    code = "node-exists"
+
+
+class NoSuchNode(InputError):
+    """The directory holds no node."""
+
+    code = "no-such-node"
+
+
+class NodeBusy(InputError):
+    """Another process holds the node's lock."""
+
+    code = "node-busy"
+
+
+class NodeNotServed(InputError):
+    """The command needs a running node: start it with ``concordat node serve DIR``."""
+
+    code = "node-not-served"
+
+
+class UnknownPeer(InputError):
+    """No accepted descriptor for that country."""
+
+    code = "unknown-peer"
+
+
+class NoAgreement(InputError):
+    """No agreement with that country covers the question."""
+
+    code = "no-agreement"
+
+
+class BadUpload(PeerFault):
+    """A body of another length or hash than announced, or cut off half-way."""
+
+    code = "bad-upload"
+
+
+class UnknownCertificate(PeerFault):
+    """The other side of a connection shows a certificate that is not pinned."""
+
+    code = "unknown-certificate"
+
+
+class PeerUnavailable(PeerFault):
+    """The peer is down, stopped half-way or answered too late."""
+
+    code = "peer-unavailable"
+
+
+class PeerMisbehaved(PeerFault):
+    """The peer's reply is not in a form that the protocol allows."""
+
+    code = "peer-misbehaved"
+
+
+class PeerRefused(PeerFault):
+    """The peer refused with a typed error of its own."""
+
+    code = "peer-refused"
+
+
+class UnknownExchange(PeerFault):
+    """No such exchange, or one of another peer."""
+
+    code = "unknown-exchange"
+
+
+class TooBusy(LocalFault):
+    """The queue of accepted work is full; the peer may try again later."""
+
+    code = "too-busy"
+
+
+class WorkerLost(LocalFault):
+    """A worker process died twice at the same piece of work."""
+
+    code = "worker-lost"
+
+
+class StorageFailed(LocalFault):
+    """The disk refused a write; nothing was accepted."""
+
+    code = "storage-failed"
+
+
+class StateDamaged(LocalFault):
+    """Stored state that does not restore: the node stops rather than guess."""
+
+    code = "state-damaged"
