@@ -20,7 +20,9 @@ def run_pytest(directory: Path, source: str, no_skips: str) -> subprocess.Comple
     (directory / "test_sample.py").write_text(source + "\n\ndef test_passes():\n    pass\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(directory)]
     environment = {**os.environ, "CONCORDAT_NO_SKIPS": no_skips}
-    return subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=environment, cwd=directory, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("source", [SKIPPED_TEST, SKIPPED_FILE], ids=["test", "file"])
