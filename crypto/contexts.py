@@ -29,6 +29,8 @@ class Context(StrEnum):
     PAYLOAD_KEY = "concordat/v1/payload-key"
     DESCRIPTOR = "concordat/v1/descriptor"
     AGREEMENT = "concordat/v1/agreement"
+    MESSAGE_HASH = "concordat/v1/message-hash"
+    SESSION_SEED = "concordat/v1/session-seed"
     QUERY = "concordat/v1/query"
     DECISION = "concordat/v1/decision"
     ANSWER_HEADER = "concordat/v1/answer-header"

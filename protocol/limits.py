@@ -1,0 +1,117 @@
+"""Every limit of the protocol, with its reason. Lengths are in bytes, times in milliseconds.
+
+A limit is checked before anything is allocated for what it limits.
+
+Source: specs/wire.md, section "Limits".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SECOND: Final = 1000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+MAX_TIME_MS: Final = 2**48
+"""Times are below the year 10889: they fit every integer type that a peer may use."""
+
+MAX_TERM: Final = 128
+"""Characters of a purpose, offence, person category or legal basis: codes of an agreement, not prose."""
+
+MAX_TEXT: Final = 200
+"""Characters of the name of an authority, a person or a case."""
+
+MAX_SIGNED_MESSAGE: Final = 16 * 1024
+"""A signed message: the largest (a query) is about 2 KiB when every text has its greatest length."""
+
+MAX_ENVELOPE: Final = MAX_SIGNED_MESSAGE + 256
+"""A signed message with its key id and signature."""
+
+MAX_EVIDENCE: Final = 32 * 1024
+"""Evidence from a ledger: two proofs of at most 64 hashes, a checkpoint with 16 cosignatures, an opening."""
+
+MAX_SUBMISSION: Final = MAX_ENVELOPE + MAX_EVIDENCE + 1024
+"""One signed message with its evidence."""
+
+MAX_STATUS: Final = 2 * (MAX_ENVELOPE + MAX_EVIDENCE) + 1024
+"""The largest reply: a decision and an answer header, each with its evidence."""
+
+MAX_ERROR_REPLY: Final = 2 * 1024
+"""An error reply: a code, a sentence, a size."""
+
+MAX_ERROR_TEXT: Final = 300
+"""Characters of the sentence in an error reply."""
+
+MAX_QUERY_CIPHERTEXT: Final = 8 * 1024 * 1024
+"""An encrypted probe; 0.7 MB in the first plan, and a plan of twice the ring and primes stays below."""
+
+MAX_EVALUATION_KEYS: Final = 256 * 1024 * 1024
+"""A set of evaluation keys; about 20 MB in the first plan."""
+
+MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
+"""One block of an answer; about 0.14 MB a ciphertext in the first plan."""
+
+MAX_BLOCKS: Final = 65_535
+"""Blocks of one answer: more than 10^9 candidates."""
+
+MAX_HITS: Final = MAX_BLOCKS * 16_384
+"""Hits of one answer: every slot."""
+
+CLOCK_SKEW: Final = 5 * MINUTE
+"""How far a query's creation may lie from the responder's clock, before or after."""
+
+MIN_QUERY_LIFE: Final = 10 * SECOND
+"""A query that expires sooner cannot survive one retry."""
+
+MAX_QUERY_LIFE: Final = 15 * MINUTE
+"""How long after its creation a query may still be accepted; older ones need no memory."""
+
+ANSWER_PERIOD: Final = 1 * HOUR
+"""The time that a responder promises at most between acceptance and answer; restarts must fit."""
+
+MAX_ANSWER_PERIOD: Final = 1 * DAY
+"""The longest promise that a requester believes."""
+
+FETCH_PERIOD: Final = 1 * DAY
+"""How long a requester tries to fetch and open an announced answer."""
+
+REPORT_PERIOD: Final = 1 * DAY
+"""How long a requester retries its result report, and how long a responder waits for it."""
+
+FIRST_RETRY: Final = 500
+"""Wait before the first retry of a message; doubled at each retry."""
+
+LAST_RETRY: Final = 30 * SECOND
+"""The longest wait between two retries."""
+
+POLL: Final = 250
+"""Wait between two looks at an exchange that makes progress."""
+
+MAX_STALE_RETRIES: Final = 16
+"""Times that fresh evidence is made because the peer's view moved on; beyond it the query ends failed."""
+
+MAX_SEARCH_ATTEMPTS: Final = 3
+"""Times that one search is started in all: a query that kills workers must not do so for ever."""
+
+MAX_DESCRIPTOR: Final = 32 * 1024
+"""A node descriptor as a signed note: certificate, keys, auditors."""
+
+MAX_AGREEMENT: Final = 256 * 1024
+"""An agreement as a signed note: two descriptors and its grants."""
+
+MAX_AUDITORS: Final = 16
+"""Auditors of one node: each adds a wrapped key to every ledger payload."""
+
+MAX_GRANTS: Final = 256
+"""Grants of one agreement."""
+
+MAX_TERMS: Final = 256
+"""Entries of one list in a grant."""
+
+MAX_AGREEMENT_TERM: Final = 20 * 366 * DAY
+"""Longest validity of an agreement."""
+
+MAX_SNAPSHOT: Final = 128 * 1024
+"""A session at rest: its signed messages and its small fields."""
