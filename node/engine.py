@@ -1,8 +1,8 @@
 """The search engine: a pool of worker processes on this machine.
 
-SEAL holds the interpreter's lock, so work runs in processes, and the event loop always answers. Each worker is a
-pool of its own: a block goes to the same worker every time (its caches stay warm and the pool's memory budget is
-not spent twice), and a crash takes down one worker, whose lost piece of work is tried once more.
+SEAL holds the interpreter's lock, so work runs in processes, and the event loop always answers. Each worker
+is a pool of its own: a block goes to the same worker every time (its caches stay warm and the pool's memory
+budget is not spent twice), and a crash takes down one worker, whose lost piece of work is tried once more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SearchJob:
 
     Attributes:
         keys_path: File of the requester's evaluation keys.
-        keys_hash: SHA-256 of that file.
+        keys_hash: Their name, ``hash_fields(Context.EVALUATION_KEYS, file)``.
         query: The encrypted probe.
         seed: 32 fresh random bytes; every mask of the answer comes from them.
         blocks: In the order in which the answer lists them.

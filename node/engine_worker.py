@@ -1,7 +1,7 @@
 """What runs inside a worker process of the search engine: keys, prepared queries and encoded blocks, cached.
 
-The functions here are called by name from ``node.engine``; each process holds its own caches. A worker gets the
-storage key once, through the pipe that starts it, and never shows it.
+The functions here are called by name from ``node.engine``; each process holds its own caches. A worker gets
+the storage key once, through the pipe that starts it, and never shows it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from crypto.contexts import Context, hash_fields
 from crypto.errors import BadKeys, ConcordatError, LocalFault
 from crypto.profiles import SearchProfile
 from node.gallery import BlockRef, load_block
@@ -108,7 +109,7 @@ def run(function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
     except ConcordatError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its details may hold what must not leave the worker
         raise LocalFault(f"a worker failed at {function.__name__}: {type(error).__name__}") from None
 
 
@@ -123,7 +124,7 @@ def _responder(search: SearchProfile, keys_path: Path, keys_hash: bytes) -> Any:
         data = keys_path.read_bytes()
         if len(data) != plan.keys_bytes:
             raise BadKeys(f"evaluation keys of this plan have {plan.keys_bytes} bytes, not {len(data)}")
-        if hashlib.sha256(data).digest() != keys_hash:
+        if hash_fields(Context.EVALUATION_KEYS, data) != keys_hash:
             raise BadKeys("the evaluation keys do not have the announced hash")
         # The seeded half expands when the keys are loaded, so they take about twice their length.
         return _me().scheme.responder(plan, data), 2 * len(data)
@@ -172,7 +173,7 @@ def generate(search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    return requester.secret(), hashlib.sha256(data).digest(), len(data)
+    return requester.secret(), hash_fields(Context.EVALUATION_KEYS, data), len(data)
 
 
 def encrypt(search: SearchProfile, secret: bytes, template: Any) -> bytes:

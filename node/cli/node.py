@@ -1,0 +1,85 @@
+"""``concordat node``: make, serve and look at a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.common import Directory, Json, emit, perform, say, typed
+
+app = typer.Typer(help="Make, serve and look at a node.", no_args_is_help=True)
+
+
+@app.command()
+def init(
+    directory: Directory,
+    country: Annotated[str, typer.Option(help="Two capital letters, ISO 3166-1.")],
+    endpoint: Annotated[str, typer.Option(help="https://host:port under which peers reach this node.")],
+    authority: Annotated[str, typer.Option(help="Name of the authority that runs the node.")] = "",
+    listen: Annotated[str, typer.Option(help="https://address:port to bind; the endpoint by default.")] = "",
+    auditor: Annotated[list[Path] | None, typer.Option(help="Public key of an auditor (repeat).")] = None,
+    unlock_file: Annotated[Path | None, typer.Option(help="Passphrase file (0600); made if not named.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Search processes.")] = None,
+    memory_mib: Annotated[int, typer.Option(min=64, help="For keys and encoded galleries.")] = 2048,
+    json: Json = False,
+) -> None:
+    """Make a node: keys, certificate, descriptor and an empty ledger."""
+    with typed(json):
+        from node.config import default_workers
+        from node.setup import create_node, read_auditor
+
+        result = create_node(
+            directory,
+            country=country,
+            authority=authority or f"National authority of {country}",
+            endpoint=endpoint,
+            listen=listen or endpoint,
+            auditors=[read_auditor(one) for one in auditor or []],
+            unlock_file=unlock_file,
+            workers=workers or default_workers(),
+            memory_mib=memory_mib,
+        )
+        emit(json, result, _show_init)
+
+
+def _show_init(result: dict[str, Any]) -> None:
+    say(f"node {result['country']} made in {result['directory']}")
+    say(f"descriptor fingerprint: {result['fingerprint']}")
+    if result["auditors"] == 0:
+        say("no auditor named: ledger payloads can be opened by this node alone")
+
+
+@app.command()
+def serve(
+    directory: Directory,
+    log_file: Annotated[Path | None, typer.Option(help="Append the log here, not to stderr.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    with typed(False):
+        from node.daemon import serve as run
+        from node.errors import BadConfig
+
+        if log_level not in ("debug", "info", "warning", "error"):
+            raise BadConfig(f"no such log level: {log_level}")
+        run(directory, log_file, log_level)
+
+
+@app.command()
+def status(directory: Directory, json: Json = False) -> None:
+    """Ledger size, peers, galleries and open exchanges."""
+    with typed(json):
+        emit(json, perform(directory, "status", {}, as_json=json), _show_status)
+
+
+def _show_status(result: dict[str, Any]) -> None:
+    served = "served" if result["served"] else "not served"
+    say(f"{result['country']} · {result['authority']} · {result['endpoint']} · {served}")
+    say(f"ledger   {result['ledger']['size']} entries, root {result['ledger']['root'][:16]}…")
+    say(f"peers    {', '.join(result['peers']) or 'none'}")
+    exchanges = result["exchanges"]
+    say(f"queries  {exchanges['asked']} asked, {exchanges['served']} served, {exchanges['open']} open")
+    for gallery in result["galleries"]:
+        say(f"gallery  {gallery['modality']} {gallery['profile']}: {gallery['records']} records")

@@ -1,0 +1,335 @@
+"""The node's durable state in SQLite: write-ahead log, every commit synced before it returns.
+
+A row of an exchange holds the session's snapshot and, while a ledger entry is on its way, the exact bytes of
+that entry: after a crash the same bytes are appended again, which the ledger answers with the same index.
+
+All calls come from one thread at a time (the core's).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import StateDamaged, StorageFailed
+
+metadata = MetaData()
+
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("exchange_id", LargeBinary(16), primary_key=True),
+    Column("role", String(1), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("is_open", Integer, nullable=False, index=True),
+    Column("snapshot", LargeBinary, nullable=False),
+)
+"""``role`` is ``q`` on the requester's side and ``r`` on the responder's."""
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("country", String(2), primary_key=True),
+    Column("descriptor", LargeBinary, nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+    Column("seen_size", BigInteger, nullable=False),
+    Column("seen_root", LargeBinary(32), nullable=False),
+    Column("seen_checkpoint", LargeBinary, nullable=False),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+)
+
+peer_keys = Table(
+    "peer_keys",
+    metadata,
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("plan", LargeBinary(32), nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+)
+
+query_keys = Table(
+    "query_keys",
+    metadata,
+    Column("peer", String(2), primary_key=True),
+    Column("plan", LargeBinary(32), primary_key=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("file", LargeBinary, nullable=False),
+)
+
+
+def open_engine(path: Path) -> Engine:
+    """A SQLite engine with the durability that the recovery rules rely on."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return engine
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRow:
+    """One stored exchange."""
+
+    exchange_id: bytes
+    role: str
+    peer: str
+    created_ms: int
+    is_open: bool
+    snapshot: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """One accepted peer and the newest checkpoint of its ledger that this node has seen."""
+
+    country: str
+    descriptor: bytes
+    accepted_ms: int
+    seen_size: int
+    seen_root: bytes
+    seen_checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueryKeyRow:
+    """This node's query keys for one peer and plan; the secret is sealed."""
+
+    peer: str
+    plan: bytes
+    sealed_secret: bytes
+    hash: bytes
+    length: int
+    created_ms: int
+
+
+class State:
+    """Reads and writes of whole rows; each write is one durable transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        with self._write() as connection:
+            metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            # The text of the error may hold row contents; its type is enough.
+            raise StorageFailed(f"state.sqlite refused a write: {type(error).__name__}") from None
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StateDamaged(f"state.sqlite cannot be read: {type(error).__name__}") from None
+
+    # Exchanges
+
+    def put_exchange(self, row: ExchangeRow) -> None:
+        """Insert or replace one exchange."""
+        values = {"peer": row.peer, "is_open": int(row.is_open), "snapshot": row.snapshot}
+        key = (exchanges.c.exchange_id == row.exchange_id) & (exchanges.c.role == row.role)
+        with self._write() as connection:
+            changed = connection.execute(update(exchanges).where(key).values(**values))
+            if changed.rowcount == 0:
+                fixed = {"exchange_id": row.exchange_id, "role": row.role, "created_ms": row.created_ms}
+                connection.execute(insert(exchanges).values(**values, **fixed))
+
+    def exchange(self, exchange_id: bytes, role: str) -> ExchangeRow | None:
+        """One exchange."""
+        query = select(exchanges).where(
+            (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == role)
+        )
+        with self._read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _exchange_row(row)
+
+    def open_exchanges(self, role: str) -> list[ExchangeRow]:
+        """All exchanges of a role that have not ended, oldest first."""
+        query = select(exchanges).where((exchanges.c.role == role) & (exchanges.c.is_open == 1))
+        with self._read() as connection:
+            rows = connection.execute(query.order_by(exchanges.c.created_ms)).all()
+        return [_exchange_row(row) for row in rows]
+
+    def count_exchanges(self) -> dict[str, int]:
+        """Numbers for ``node status``: asked, answered for others, and still open."""
+        query = select(exchanges.c.role, exchanges.c.is_open, func.count()).group_by(
+            exchanges.c.role, exchanges.c.is_open
+        )
+        counts = {"asked": 0, "served": 0, "open": 0}
+        with self._read() as connection:
+            for role, is_open, count in connection.execute(query):
+                counts["asked" if role == "q" else "served"] += count
+                counts["open"] += count if is_open else 0
+        return counts
+
+    # Peers
+
+    def put_peer(self, row: PeerRow) -> None:
+        """Insert or replace one peer."""
+        with self._write() as connection:
+            connection.execute(delete(peers).where(peers.c.country == row.country))
+            connection.execute(
+                insert(peers).values(
+                    country=row.country,
+                    descriptor=row.descriptor,
+                    accepted_ms=row.accepted_ms,
+                    seen_size=row.seen_size,
+                    seen_root=row.seen_root,
+                    seen_checkpoint=row.seen_checkpoint,
+                )
+            )
+
+    def peers(self) -> list[PeerRow]:
+        """All accepted peers, by country."""
+        with self._read() as connection:
+            rows = connection.execute(select(peers).order_by(peers.c.country)).all()
+        return [PeerRow(*row) for row in rows]
+
+    def advance_checkpoint(self, country: str, old_size: int, size: int, root: bytes, note: bytes) -> bool:
+        """Store a newer checkpoint of a peer if the stored size is still ``old_size``; says whether it was."""
+        query = (
+            update(peers)
+            .where((peers.c.country == country) & (peers.c.seen_size == old_size))
+            .values(seen_size=size, seen_root=root, seen_checkpoint=note)
+        )
+        with self._write() as connection:
+            return connection.execute(query).rowcount == 1
+
+    # Agreements, profiles, keys
+
+    def put_agreement(self, digest: bytes, peer: str, note: bytes, accepted_ms: int) -> None:
+        """Insert one agreement; the same one twice changes nothing."""
+        row = {"digest": digest, "peer": peer, "note": note, "accepted_ms": accepted_ms}
+        with self._write() as connection:
+            known = select(agreements.c.digest).where(agreements.c.digest == digest)
+            if connection.execute(known).first():
+                return
+            connection.execute(insert(agreements).values(**row))
+
+    def agreements(self, peer: str | None = None) -> list[tuple[bytes, str, bytes]]:
+        """Digest, peer and signed note of the agreements, newest first."""
+        query = select(agreements.c.digest, agreements.c.peer, agreements.c.note)
+        if peer is not None:
+            query = query.where(agreements.c.peer == peer)
+        with self._read() as connection:
+            rows = connection.execute(query.order_by(agreements.c.accepted_ms.desc())).all()
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def put_profile(self, digest: bytes, name: str, file: bytes) -> None:
+        """Insert one profile; the same one twice changes nothing."""
+        with self._write() as connection:
+            known = select(profiles.c.digest).where(profiles.c.digest == digest)
+            if connection.execute(known).first():
+                return
+            connection.execute(insert(profiles).values(digest=digest, name=name, file=file))
+
+    def profile_file(self, digest: bytes) -> bytes | None:
+        """The bytes of a profile, by digest."""
+        with self._read() as connection:
+            row = connection.execute(select(profiles.c.file).where(profiles.c.digest == digest)).first()
+        return None if row is None else bytes(row[0])
+
+    def profile_named(self, name: str) -> bytes | None:
+        """The bytes of the one profile of that name."""
+        with self._read() as connection:
+            row = connection.execute(select(profiles.c.file).where(profiles.c.name == name)).first()
+        return None if row is None else bytes(row[0])
+
+    def put_peer_keys(self, key_hash: bytes, peer: str, plan: bytes, accepted_ms: int) -> None:
+        """Record evaluation keys whose file is complete and checked."""
+        row = {"hash": key_hash, "peer": peer, "plan": plan, "accepted_ms": accepted_ms}
+        with self._write() as connection:
+            connection.execute(delete(peer_keys).where(peer_keys.c.hash == key_hash))
+            connection.execute(insert(peer_keys).values(**row))
+
+    def has_peer_keys(self, key_hash: bytes, peer: str, plan: bytes | None = None) -> bool:
+        """Whether these keys were accepted from this peer (for this plan)."""
+        query = select(peer_keys.c.hash).where((peer_keys.c.hash == key_hash) & (peer_keys.c.peer == peer))
+        if plan is not None:
+            query = query.where(peer_keys.c.plan == plan)
+        with self._read() as connection:
+            return connection.execute(query).first() is not None
+
+    def put_query_keys(self, row: QueryKeyRow) -> None:
+        """Insert or replace this node's keys for one peer and plan."""
+        key = (query_keys.c.peer == row.peer) & (query_keys.c.plan == row.plan)
+        with self._write() as connection:
+            connection.execute(delete(query_keys).where(key))
+            connection.execute(
+                insert(query_keys).values(
+                    peer=row.peer,
+                    plan=row.plan,
+                    sealed_secret=row.sealed_secret,
+                    hash=row.hash,
+                    length=row.length,
+                    created_ms=row.created_ms,
+                )
+            )
+
+    def query_keys(self, peer: str, plan: bytes) -> QueryKeyRow | None:
+        """This node's keys for one peer and plan."""
+        query = select(query_keys).where((query_keys.c.peer == peer) & (query_keys.c.plan == plan))
+        with self._read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else QueryKeyRow(*row)
+
+
+def _exchange_row(row: Any) -> ExchangeRow:
+    return ExchangeRow(
+        row.exchange_id, row.role, row.peer, row.created_ms, bool(row.is_open), row.snapshot
+    )
