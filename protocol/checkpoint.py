@@ -1,0 +1,99 @@
+"""Checkpoints: the signed size and root of a ledger.
+
+A checkpoint of Concordat has exactly three lines (origin, size, root), no extension lines, and is signed by
+the log under a key whose name is the origin.
+
+Source: C2SP tlog-checkpoint; specs/ledger.md, section "Checkpoints".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from crypto.errors import BadEncoding, BadSignature
+from crypto.merkle import HASH_BYTES
+from crypto.note import Note, NoteVerifier, check_name, open_note
+from crypto.textforms import decode_base64, decode_decimal, encode_base64
+
+
+class TreeHead(NamedTuple):
+    """How many entries a tree has, and its root hash (32 bytes)."""
+
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a log says of itself.
+
+    Attributes:
+        origin: The name of the log, also the name of its key.
+        size: Number of entries.
+        root: 32 bytes.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+
+    @property
+    def head(self) -> TreeHead:
+        """Size and root."""
+        return TreeHead(self.size, self.root)
+
+    def to_text(self) -> bytes:
+        """The text of the note; the one byte form."""
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n".encode()
+
+
+@dataclass(frozen=True)
+class SignedCheckpoint:
+    """A checkpoint whose log signature has been verified, with the note it came in."""
+
+    checkpoint: Checkpoint
+    note: Note
+
+
+def parse_checkpoint_text(text: bytes) -> Checkpoint:
+    """Read the text of a checkpoint note.
+
+    Raises:
+        BadEncoding: Not the one byte form of a checkpoint.
+    """
+    try:
+        lines = text.decode().split("\n")
+    except UnicodeDecodeError:
+        raise BadEncoding("checkpoint: not UTF-8") from None
+    if len(lines) != 4 or lines[3]:
+        raise BadEncoding("checkpoint: not three lines")
+    origin, size, root_text = lines[:3]
+    check_name(origin)
+    root = decode_base64(root_text, "checkpoint root")
+    if len(root) != HASH_BYTES:
+        raise BadEncoding(f"checkpoint: a root of {len(root)} bytes")
+    return Checkpoint(origin, decode_decimal(size, "checkpoint size"), root)
+
+
+def open_checkpoint(
+    data: bytes, log: NoteVerifier, others: tuple[NoteVerifier, ...] = ()
+) -> SignedCheckpoint:
+    """Verify a checkpoint note of the log that ``log`` stands for.
+
+    Args:
+        data: The note.
+        log: The log's key; its name is the expected origin.
+        others: Known cosigners. Their signatures, where present, must verify; none is required here.
+
+    Raises:
+        BadEncoding: Not a checkpoint note.
+        BadSignature: Not signed by the log, signed wrongly, or of another origin.
+    """
+    note = open_note(data, (log, *others))
+    if not note.is_signed_by(log):
+        raise BadSignature(f"checkpoint: not signed by {log.name}")
+    checkpoint = parse_checkpoint_text(note.text)
+    if checkpoint.origin != log.name:
+        raise BadSignature(f"checkpoint: signed by {log.name}, but its origin is another")
+    return SignedCheckpoint(checkpoint, note)

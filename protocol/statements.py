@@ -1,0 +1,373 @@
+"""What an entry of a ledger says, and how much of it each reader may see.
+
+An entry (*leaf*) is the minimum in clear: a format version, the hashed exchange id, the time, and a salted
+commitment. The commitment covers two parts. The *shared part* is what the other country must see of the
+entry to check that the rule "log before ..." was kept on this very query. The *private part* stays at home, for the
+auditor: officer, approver, case reference. An ``Opening`` reveals the first without the second.
+
+Source: specs/ledger.md, sections "Entries" and "Statements".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal, Self
+
+from pydantic import ValidationError, model_validator
+
+from crypto.contexts import Context, hash_fields
+from crypto.errors import PeerFault
+from crypto.merkle import leaf_hash
+from protocol import wire
+from protocol.errors import BadMessage
+from protocol.model import Count, Country, ExchangeId, Hash, Millis, Model, Term, Text, describe
+
+LEAF_VERSION: Final = 1
+SALT_BYTES: Final = 32
+MAX_LEAF_BYTES: Final = 256
+"""A leaf is 129 bytes; room for a second version."""
+MAX_PART_BYTES: Final = 8 * 1024
+"""One part of a statement; the largest (an intent) is about 4 kB when every text has its greatest length."""
+
+Outcome = Literal["hit", "no-hit", "refused", "failed"]
+
+
+class BadOpening(PeerFault):
+    """An opening that does not match the commitment in its leaf, or does not say what it must."""
+
+    code = "bad-opening"
+
+
+class Leaf(Model):
+    """One entry of the tree, always of the same length.
+
+    Attributes:
+        version: 1.
+        exchange: ``exchange_in_leaf`` of the exchange id, the same in both countries' leaves.
+        time_ms: Milliseconds since 1970, UTC, by the clock of the node.
+        commitment: ``commit`` of the two parts.
+    """
+
+    LIMIT: ClassVar[int] = MAX_LEAF_BYTES
+
+    version: Literal[1] = LEAF_VERSION
+    exchange: Hash
+    time_ms: Millis
+    commitment: Hash
+
+    @property
+    def leaf_hash(self) -> bytes:
+        """The RFC 6962 leaf hash of the entry."""
+        return leaf_hash(self.to_bytes())
+
+
+class SharedPart(Model):
+    """What the other country may see. ``type`` names the statement."""
+
+    LIMIT: ClassVar[int] = MAX_PART_BYTES
+
+    type: str
+    exchange_id: ExchangeId
+
+
+class PrivatePart(Model):
+    """What stays at home, sealed, for the node and its auditors."""
+
+    LIMIT: ClassVar[int] = MAX_PART_BYTES
+
+
+class NoPrivatePart(PrivatePart):
+    """A statement with nothing to keep at home."""
+
+
+class Asked(SharedPart):
+    """The fields by which both sides name the query: between whom, under which agreement, and why.
+
+    Attributes:
+        query_hash: Hash of the signed query message.
+        authority: The querying authority.
+    """
+
+    requester: Country
+    responder: Country
+    agreement: Hash
+    query_hash: Hash
+    purpose: Term
+    legal_basis: Term
+    offence: Term
+    person_category: Term
+    modality: Term
+    authority: Text
+
+
+class QueryIntent(Asked):
+    """A is about to send this query: the entry that must exist before the query leaves."""
+
+    type: Literal["query.intent"] = "query.intent"
+    ciphertext_hash: Hash
+    profile: Hash
+    plan: Hash
+    gallery: Term
+
+
+class Requested(PrivatePart):
+    """Who asked, who ordered or validated it, and for which case."""
+
+    officer: Text
+    approver: Text
+    case_reference: Text
+
+
+class QueryWithheld(SharedPart):
+    """A's own policy stopped a query before anything was encrypted or sent."""
+
+    type: Literal["query.withheld"] = "query.withheld"
+    requester: Country
+    responder: Country
+    agreement: Hash | None
+    purpose: Term
+    legal_basis: Term
+    offence: Term
+    person_category: Term
+    modality: Term
+    authority: Text
+    reason: Term
+
+
+class QueryAccepted(Asked):
+    """B will work on this query. ``intent_leaf`` is the leaf hash of A's intent that B checked."""
+
+    type: Literal["query.accepted"] = "query.accepted"
+    ciphertext_hash: Hash
+    intent_leaf: Hash
+
+
+class QueryRefused(Asked):
+    """B does not answer this query; ``reason`` is the stable code that A is told."""
+
+    type: Literal["query.refused"] = "query.refused"
+    reason: Term
+
+
+class _Reply(SharedPart):
+    requester: Country
+    responder: Country
+    agreement: Hash
+    query_hash: Hash
+
+
+class QueryAnswered(_Reply):
+    """B has computed this answer and may now hand it over."""
+
+    type: Literal["query.answered"] = "query.answered"
+    answer_hash: Hash
+    blocks: Count
+    gallery_commitment: Hash
+    seed_commitment: Hash
+
+
+class Computed(PrivatePart):
+    """How large the search was; the number of records is nobody else's business."""
+
+    records: Count
+    compute_ms: Count
+
+
+class QueryFailed(_Reply):
+    """B accepted the query but cannot answer it."""
+
+    type: Literal["query.failed"] = "query.failed"
+    reason: Term
+
+
+class _Outcome(_Reply):
+    answer_hash: Hash | None
+    outcome: Outcome
+    hits: Count
+    reason: Term | None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.outcome == "hit") != (self.hits > 0):
+            raise ValueError("hits are counted on a hit and only there")
+        if (self.outcome in ("hit", "no-hit")) != (self.answer_hash is not None):
+            raise ValueError("an answer is named on hit and no-hit and only there")
+        if (self.outcome in ("refused", "failed")) != (self.reason is not None):
+            raise ValueError("a reason is given on refused and failed and only there")
+        return self
+
+
+class QueryResult(_Outcome):
+    """A has opened the answer, or has given up on it."""
+
+    type: Literal["query.result"] = "query.result"
+
+
+class QueryClaimed(_Outcome):
+    """B records what A reported as its result; ``report_hash`` is the hash of A's signed report."""
+
+    type: Literal["query.claimed"] = "query.claimed"
+    report_hash: Hash
+
+
+class _Local(SharedPart):
+    country: Country
+
+
+class GalleryImported(_Local):
+    """A gallery version went into use."""
+
+    type: Literal["gallery.imported"] = "gallery.imported"
+    gallery_commitment: Hash
+
+
+class ImportedGallery(PrivatePart):
+    """What was imported, in counts."""
+
+    modality: Term
+    profile: Hash
+    records: Count
+    blocks: Count
+    operator: Text
+
+
+class AgreementAccepted(_Local):
+    """The operator put an agreement in force on this node."""
+
+    type: Literal["agreement.accepted"] = "agreement.accepted"
+    peer: Country
+    agreement: Hash
+
+
+class PeerAccepted(_Local):
+    """The operator took a peer's descriptor into the roster."""
+
+    type: Literal["peer.accepted"] = "peer.accepted"
+    peer: Country
+    descriptor: Hash
+
+
+class Operated(PrivatePart):
+    """Who did it."""
+
+    operator: Text
+
+
+class NodeInitialised(_Local):
+    """The first entry of a ledger: whose it is."""
+
+    type: Literal["node.initialised"] = "node.initialised"
+    identity_key: Hash
+    origin: Text
+
+
+class Installed(PrivatePart):
+    """Under whose responsibility, and by which software."""
+
+    authority: Text
+    software: Text
+
+
+STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] = {
+    "query.intent": (QueryIntent, Requested),
+    "query.withheld": (QueryWithheld, Requested),
+    "query.accepted": (QueryAccepted, NoPrivatePart),
+    "query.refused": (QueryRefused, NoPrivatePart),
+    "query.answered": (QueryAnswered, Computed),
+    "query.failed": (QueryFailed, NoPrivatePart),
+    "query.result": (QueryResult, NoPrivatePart),
+    "query.claimed": (QueryClaimed, NoPrivatePart),
+    "gallery.imported": (GalleryImported, ImportedGallery),
+    "agreement.accepted": (AgreementAccepted, Operated),
+    "peer.accepted": (PeerAccepted, Operated),
+    "node.initialised": (NodeInitialised, Installed),
+}
+"""The shared and private model of every statement type."""
+
+
+class Opening(Model):
+    """What reveals the shared part of one leaf, and nothing of its private part.
+
+    Attributes:
+        shared: The canonical bytes of the shared part.
+        salt: 32 bytes, the salt of the shared part.
+        private_digest: The salted digest of the private part.
+    """
+
+    LIMIT: ClassVar[int] = MAX_PART_BYTES + 256
+
+    shared: bytes
+    salt: Hash
+    private_digest: Hash
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Both parts of one statement, which belong together by type."""
+
+    shared: SharedPart
+    private: PrivatePart
+
+    def __post_init__(self) -> None:
+        expected = STATEMENTS.get(self.shared.type)
+        if expected is None or expected != (type(self.shared), type(self.private)):
+            raise TypeError(f"{type(self.shared).__name__} does not go with {type(self.private).__name__}")
+
+
+def exchange_in_leaf(exchange_id: bytes) -> bytes:
+    """The hashed exchange id that a leaf carries; 32 bytes."""
+    return hash_fields(Context.EXCHANGE_ID_IN_LEAF, exchange_id)
+
+
+def shared_digest(salt: bytes, shared: bytes) -> bytes:
+    """The salted digest of a shared part; 32 bytes."""
+    return hash_fields(Context.SHARED_PART, salt, shared)
+
+
+def private_digest(salt: bytes, private: bytes) -> bytes:
+    """The salted digest of a private part; 32 bytes."""
+    return hash_fields(Context.PRIVATE_PART, salt, private)
+
+
+def commit(shared: bytes, private: bytes) -> bytes:
+    """The commitment in a leaf, from the two digests; 32 bytes."""
+    return hash_fields(Context.COMMITMENT, shared, private)
+
+
+def parse_shared(data: bytes) -> SharedPart:
+    """Read a shared part of any known type.
+
+    Raises:
+        BadEncoding: Not canonical.
+        BadMessage: An unknown type, or a field that its model does not allow.
+    """
+    value = wire.decode(data, MAX_PART_BYTES)
+    kind = value.get("type") if isinstance(value, dict) else None
+    models = STATEMENTS.get(kind) if isinstance(kind, str) else None
+    if models is None:
+        raise BadMessage("a shared part of no known statement type")
+    try:
+        return models[0].from_bytes(data)
+    except ValidationError as error:  # pragma: no cover - from_bytes translates it
+        raise BadMessage(describe(error)) from None
+
+
+def parse_private(data: bytes, shared: SharedPart) -> PrivatePart:
+    """Read the private part that belongs to a shared part; errors as ``parse_shared``."""
+    return STATEMENTS[shared.type][1].from_bytes(data)
+
+
+def verify_opening(leaf: Leaf, opening: Opening) -> SharedPart:
+    """The shared part of a leaf, once its opening has been checked against the commitment.
+
+    Raises:
+        BadOpening: The opening does not open this leaf, or names another exchange than the leaf.
+        BadEncoding, BadMessage: The shared part is malformed.
+    """
+    digest = shared_digest(opening.salt, opening.shared)
+    if commit(digest, opening.private_digest) != leaf.commitment:
+        raise BadOpening("the opening does not match the commitment in the leaf")
+    shared = parse_shared(opening.shared)
+    if exchange_in_leaf(shared.exchange_id) != leaf.exchange:
+        raise BadOpening(f"the {shared.type} statement names another exchange than its leaf")
+    return shared
