@@ -5,13 +5,33 @@ Source: specs/matching.md, section 1.
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property, lru_cache
+from typing import Final, NoReturn
 
-from crypto.errors import ImpossibleProfile
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.contexts import Context, hash_fields
+from crypto.errors import BadProfile, ImpossibleProfile
 
 PLAINTEXT_MODULUS: Final = 65537
 ROW_SLOTS: Final = 8192
+
+FORMAT: Final = "concordat-profile-v1"
+MODALITIES: Final = ("face", "iris", "fingerprint")
+MAX_FEATURES: Final = 2048  # the largest published extractors; keeps exact sums below 2^53
+MAX_LENGTH: Final = 1024  # beyond it one query costs more than a national node will spend
+MAX_BOUND: Final = 4  # the table of level counts grows with its power
+MAX_MEAN: Final = 1e6
+MAX_VERSION: Final = 2**31 - 1
+MAX_PROFILE_BYTES: Final = 6 * 2**20  # the largest matrix, 2048 x 1024 x 2 bytes, in base64
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
+_WORDS: Final = re.compile(r"[ -~]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +75,199 @@ class SearchProfile:
     def roots(self) -> int:
         """Degree of the threshold polynomial in w = (score - centre)^2: m + 1 distinct accepted squares."""
         return (self.norm - self.threshold) // 2 + 1
+
+
+@lru_cache(maxsize=64)
+def level_counts(n: int, bound: int, norm: int) -> NDArray[np.int64]:
+    """Every way to spend the norm: rows ``(c_1, ..., c_bound)``, where c_l entries have magnitude l or more.
+
+    ``c_1 >= c_2 >= ...``, ``c_1 <= n`` and ``sum (2 l - 1) c_l == norm``, so the squares sum to the norm.
+    Rows are sorted by ``(c_bound, ..., c_2)``; shape ``(ways, bound)``, no rows when no template exists.
+    """
+    ways: list[tuple[int, ...]] = []
+
+    def spend(level: int, rest: int, higher: tuple[int, ...]) -> None:
+        least = higher[0] if higher else 0
+        if level == 1:
+            if least <= rest <= n:
+                ways.append((rest, *higher))
+            return
+        for count in range(least, min(n, rest // (2 * level - 1)) + 1):
+            spend(level - 1, rest - (2 * level - 1) * count, (count, *higher))
+
+    spend(bound, norm, ())
+    table = np.array(ways, dtype=np.int64).reshape(-1, bound)
+    table.setflags(write=False)
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """One extractor's rules, complete: two nodes with equal digests make bit-identical templates.
+
+    Attributes:
+        name: Lower-case words joined by hyphens, such as ``embedding-128``.
+        version: Grows when anything else changes under the same name.
+        modality: ``face``, ``iris`` or ``fingerprint``.
+        fitted_on: Who the mean and the matrix were fitted on, in plain words; never the people searched.
+        search: Length, bound, norm and threshold of the templates.
+        mean: float32, shape ``(d,)``, subtracted from every feature vector.
+        matrix: int16, shape ``(d, n)``, in units of 2^-15.
+
+    Raises:
+        BadProfile: A field out of its range.
+    """
+
+    name: str
+    version: int
+    modality: str
+    fitted_on: str
+    search: SearchProfile
+    mean: NDArray[np.float32]
+    matrix: NDArray[np.int16]
+
+    def __post_init__(self) -> None:
+        if type(self.name) is not str or not _NAME.fullmatch(self.name):
+            raise BadProfile("name must be 1 to 48 characters of a-z, 0-9 and inner hyphens")
+        if type(self.version) is not int or not 1 <= self.version <= MAX_VERSION:
+            raise BadProfile(f"version must lie in 1..{MAX_VERSION}")
+        if self.modality not in MODALITIES:
+            raise BadProfile(f"modality must be one of {', '.join(MODALITIES)}")
+        if type(self.fitted_on) is not str or not _WORDS.fullmatch(self.fitted_on):
+            raise BadProfile("fitted_on must be 1 to 200 printable ASCII characters")
+        if self.search.n > MAX_LENGTH or self.search.bound > MAX_BOUND:
+            raise BadProfile(f"n must be at most {MAX_LENGTH} and bound at most {MAX_BOUND}")
+        if not len(level_counts(self.search.n, self.search.bound, self.search.norm)):
+            raise BadProfile("no template of this length and bound has this norm")
+        if self.mean.dtype != np.float32 or self.mean.ndim != 1 or not 2 <= len(self.mean) <= MAX_FEATURES:
+            raise BadProfile(f"mean must be a float32 vector of 2 to {MAX_FEATURES} entries")
+        if not np.all(np.abs(self.mean) <= MAX_MEAN):  # false for NaN too
+            raise BadProfile(f"mean must be finite and at most {MAX_MEAN:g} in size")
+        if self.matrix.dtype != np.int16 or self.matrix.shape != (len(self.mean), self.search.n):
+            raise BadProfile("matrix must be int16 of shape (d, n)")
+        if not self.matrix.any():
+            raise BadProfile("matrix must not be zero")
+        for field in ("mean", "matrix"):
+            frozen = np.array(getattr(self, field), order="C")
+            frozen.setflags(write=False)
+            object.__setattr__(self, field, frozen)
+
+    @property
+    def d(self) -> int:
+        """Dimension of a feature vector."""
+        return len(self.mean)
+
+    @property
+    def n(self) -> int:
+        """Length of a template."""
+        return self.search.n
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The 32 bytes that pin this profile in agreements and messages."""
+        return hash_fields(Context.PROFILE, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The one file form: canonical JSON (sorted keys, no spaces), arrays as base64, little-endian."""
+        return _canonical(
+            {
+                "bound": self.search.bound,
+                "d": self.d,
+                "fitted_on": self.fitted_on,
+                "format": FORMAT,
+                "matrix": _pack(self.matrix.astype("<i2", copy=False)),
+                "mean": _pack(self.mean.astype("<f4", copy=False)),
+                "modality": self.modality,
+                "n": self.search.n,
+                "name": self.name,
+                "norm": self.search.norm,
+                "threshold": self.search.threshold,
+                "version": self.version,
+            }
+        )
+
+
+def load_profile(data: bytes, digest: bytes | None = None) -> Profile:
+    """Parse a profile file; accept its canonical form only.
+
+    Args:
+        data: The whole file.
+        digest: When given, the 32-byte digest that the profile must have.
+
+    Raises:
+        BadProfile: Not the canonical form, a field out of range, or another digest.
+        ImpossibleProfile: The search integers contradict each other.
+    """
+    if len(data) > MAX_PROFILE_BYTES:
+        raise BadProfile(f"a profile file has at most {MAX_PROFILE_BYTES} bytes, not {len(data)}")
+    try:
+        fields = json.loads(data.decode("ascii"), parse_float=_refuse, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadProfile("a profile file must be ASCII JSON without fractions") from error
+    if type(fields) is not dict or fields.keys() != _FIELDS.keys():
+        raise BadProfile(f"a profile file must hold exactly these fields: {', '.join(sorted(_FIELDS))}")
+    for field, kind in _FIELDS.items():
+        if type(fields[field]) is not kind:
+            raise BadProfile(f"{field} must be {'text' if kind is str else 'an integer'}")
+    if fields["format"] != FORMAT:
+        raise BadProfile(f"format must be {FORMAT}")
+    search = SearchProfile(fields["n"], fields["bound"], fields["norm"], fields["threshold"])
+    d = fields["d"]
+    if not 2 <= d <= MAX_FEATURES or search.n > MAX_LENGTH:
+        raise BadProfile(f"d must lie in 2..{MAX_FEATURES} and n be at most {MAX_LENGTH}")
+    profile = Profile(
+        name=fields["name"],
+        version=fields["version"],
+        modality=fields["modality"],
+        fitted_on=fields["fitted_on"],
+        search=search,
+        mean=np.frombuffer(_unpack("mean", fields["mean"], 4 * d), "<f4").astype(np.float32),
+        matrix=np.frombuffer(_unpack("matrix", fields["matrix"], 2 * d * search.n), "<i2")
+        .astype(np.int16)
+        .reshape(d, search.n),
+    )
+    if profile.to_bytes() != data:
+        raise BadProfile("a profile file must be in canonical form: sorted keys, no spaces, no line end")
+    if digest is not None and profile.digest != digest:
+        raise BadProfile("the profile has another digest than the one that was agreed")
+    return profile
+
+
+def _canonical(fields: dict[str, str | int]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def _pack(array: NDArray[np.int16] | NDArray[np.float32]) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def _unpack(field: str, text: str, size: int) -> bytes:
+    if len(text) != 4 * ((size + 2) // 3):
+        raise BadProfile(f"{field} must hold exactly {size} bytes as base64")
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise BadProfile(f"{field} is not base64") from error
+    if len(raw) != size:
+        raise BadProfile(f"{field} must hold exactly {size} bytes, not {len(raw)}")
+    return raw
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"no fractions or constants: {text[:20]}")
+
+
+_FIELDS: Final[dict[str, type]] = {
+    "bound": int,
+    "d": int,
+    "fitted_on": str,
+    "format": str,
+    "matrix": str,
+    "mean": str,
+    "modality": str,
+    "n": int,
+    "name": str,
+    "norm": int,
+    "threshold": int,
+    "version": int,
+}
