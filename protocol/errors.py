@@ -36,6 +36,7 @@ class FailureReason(StrEnum):
     """Why a query ended without an answer or a refusal, as the requester records it."""
 
     PEER_UNREACHABLE = "peer-unreachable"
+    EXPIRED = "expired"
     ANSWER_OVERDUE = "answer-overdue"
     ERROR_REPLY = "error-reply"
     BAD_REPLY = "bad-reply"
@@ -77,6 +78,12 @@ class OutOfOrder(PeerFault):
     """A message of the peer that the state of the exchange does not allow."""
 
     code = "out-of-order"
+
+
+class TryLater(PeerFault):
+    """Not wrong, only too early: the node is still writing what has to be written first."""
+
+    code = "try-later"
 
 
 class UnknownExchange(PeerFault):

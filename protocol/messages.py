@@ -1,7 +1,7 @@
 """What two nodes say to each other: strict models, their signatures and their hashes.
 
-Five messages are signed (``Query``, ``Decision``, ``AnswerHeader``, ``ResultReport``, ``Receipt``): they travel
-as the bytes of a ``Signed`` envelope, and whatever names one of them names ``message_hash`` of that envelope.
+Five messages are signed (``Query``, ``Decision``, ``AnswerHeader``, ``ResultReport``, ``Receipt``): they
+travel as the bytes of a ``Signed`` envelope, and whatever names one names ``message_hash`` of its envelope.
 The others only carry envelopes and ledger evidence over the authenticated connection.
 
 Source: specs/wire.md, section "Messages".
@@ -110,7 +110,7 @@ class AnswerHeader(SignedMessage):
 
 
 class ResultReport(SignedMessage):
-    """What the requester says it found. Signed by the requester; the responder logs it and cannot check it."""
+    """What the requester says it found. Signed by the requester; the responder can only log it."""
 
     CONTEXT = Context.RESULT_REPORT
 

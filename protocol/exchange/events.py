@@ -1,0 +1,179 @@
+"""What happened: the inputs of both sessions, in the past tense.
+
+Source: specs/wire.md, section "Sessions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from protocol.errors import RefusalReason
+from protocol.exchange.parties import Seen
+
+
+@dataclass(frozen=True)
+class EntryAppended:
+    """The ledger holds the entry of an ``AppendEntry``, durable and under a published checkpoint."""
+
+    kind: str
+    index: int
+
+
+@dataclass(frozen=True)
+class AppendFailed:
+    """The ledger could not take the entry (a full disk, a lost lock); it may be on the disk."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """The node started anew and restored the session: whatever was under way has to be done again."""
+
+
+@dataclass(frozen=True)
+class DeadlinePassed:
+    """The time ``session.deadline_ms`` has come. Too early is harmless: nothing happens."""
+
+
+# Requester
+
+
+@dataclass(frozen=True)
+class ProbeEncrypted:
+    """The encrypted probe is stored durably under its hash (``Context.CIPHERTEXT``), ready to be sent."""
+
+    ciphertext_hash: bytes
+    ciphertext_bytes: int
+
+
+@dataclass(frozen=True)
+class ProbeFailed:
+    """The probe could not be encrypted, or was lost in a restart before it was."""
+
+
+@dataclass(frozen=True)
+class StatusReceived:
+    """The peer answered a ``SendQuery`` or ``FetchStatus`` with an ``ExchangeStatus`` (its raw bytes)."""
+
+    body: bytes = field(repr=False)
+    seen: Seen | None
+
+
+@dataclass(frozen=True)
+class ErrorReceived:
+    """The peer answered with an ``ErrorReply`` (its raw bytes, or empty when there was no readable body)."""
+
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PeerUnreachable:
+    """A request got no reply: no connection, a timeout, a reply that broke off."""
+
+
+@dataclass(frozen=True)
+class AnswerFetched:
+    """The answer is stored durably; hash (``Context.ANSWER``) and length as this node computed them."""
+
+    answer_hash: bytes
+    answer_bytes: int
+
+
+@dataclass(frozen=True)
+class AnswerOpened:
+    """All blocks were decrypted; ``hits`` slots are zero."""
+
+    hits: int
+
+
+@dataclass(frozen=True)
+class AnswerUnusable:
+    """The answer does not decrypt as planned: wrong form, or noise outside the planned window."""
+
+
+@dataclass(frozen=True)
+class ReceiptReceived:
+    """The peer answered a ``SendReport`` with a ``ReceiptReply`` (its raw bytes)."""
+
+    body: bytes = field(repr=False)
+    seen: Seen | None
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The officer gave the query up."""
+
+
+# Responder
+
+
+@dataclass(frozen=True)
+class SearchProgressed:
+    """So many blocks of the search are done."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class SearchFinished:
+    """The answer is stored durably under its hash; ``attempt`` is its ``StartSearch``'s."""
+
+    attempt: int
+    answer_hash: bytes
+    blocks: int
+    gallery_commitment: bytes
+    seed_commitment: bytes
+
+
+@dataclass(frozen=True)
+class SearchFailed:
+    """The search ended without an answer: the ciphertext is unusable, or this node cannot do it."""
+
+    attempt: int
+    reason: Literal[RefusalReason.BAD_CIPHERTEXT, RefusalReason.KEYS_UNKNOWN, RefusalReason.INTERNAL]
+
+
+@dataclass(frozen=True)
+class AnswerServed:
+    """The last byte of the answer went out to the requester."""
+
+
+@dataclass(frozen=True)
+class ReportReceived:
+    """The requester sent a ``ReportSubmission`` (its raw bytes)."""
+
+    body: bytes = field(repr=False)
+    seen: Seen | None
+
+
+RequesterEvent = (
+    EntryAppended
+    | AppendFailed
+    | Restarted
+    | DeadlinePassed
+    | ProbeEncrypted
+    | ProbeFailed
+    | StatusReceived
+    | ErrorReceived
+    | PeerUnreachable
+    | AnswerFetched
+    | AnswerOpened
+    | AnswerUnusable
+    | ReceiptReceived
+    | Cancelled
+)
+
+ResponderEvent = (
+    EntryAppended
+    | AppendFailed
+    | Restarted
+    | DeadlinePassed
+    | SearchProgressed
+    | SearchFinished
+    | SearchFailed
+    | AnswerServed
+    | ReportReceived
+)
