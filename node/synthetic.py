@@ -2,7 +2,7 @@
 
 The made-up extractor has a common mean (as real ones do) and directions of unequal strength. Two images of
 one person, centred, have a cosine of about 0.6 to 0.95; images of two people about 0 with a standard
-deviation of about 0.1. Measured rates are in specs/matching.md, section 1. No secret here: every seed is explicit.
+deviation of about 0.1. Measured rates are in specs/matching.md, section 1. Every seed is explicit.
 """
 
 from __future__ import annotations

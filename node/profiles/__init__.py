@@ -1,4 +1,4 @@
-"""The profiles that come with the program, fitted on synthetic people only; real extractors need their own."""
+"""The profiles that come with the program, fitted on synthetic people; a real extractor needs its own."""
 
 from __future__ import annotations
 
