@@ -1,0 +1,58 @@
+"""The responder's randomness for one block: masks and flooding digits, expanded from a seed.
+
+The seed is drawn from the operating system once per attempt and committed to on the ledger, so that an audit can
+repeat the answer. Every (exchange, attempt, block, purpose) has a stream of its own; nothing is ever drawn twice.
+
+Source: specs/matching.md, section 5.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from crypto.contexts import Context, hash_fields
+from crypto.hitsearch.packing import Slots, Words
+
+SEED_LENGTH: Final = 32
+
+
+class MaskStream:
+    """Uniform values for one block of one attempt.
+
+    Args:
+        seed: 32 bytes from the operating system, fresh for every attempt at an answer.
+        exchange_id: The exchange that the answer belongs to.
+        block_index: Position of the block in the gallery.
+        attempt: Number of the attempt; a retry never shares a stream with the attempt before it.
+    """
+
+    def __init__(self, seed: bytes, exchange_id: bytes, block_index: int, attempt: int) -> None:
+        if len(seed) != SEED_LENGTH:
+            raise ValueError(f"a mask seed has {SEED_LENGTH} bytes")
+        self._binding = (seed, exchange_id, attempt.to_bytes(8, "big"), block_index.to_bytes(8, "big"))
+
+    def masks(self, label: bytes, count: int, modulus: int) -> Slots:
+        """Uniform over 1..modulus-1, for a modulus of 2^16 + 1: never zero, since a zero mask would be a false hit."""
+        if modulus != (1 << 16) + 1:
+            raise ValueError("masks are drawn for the plaintext modulus 65537")
+        raw = self._keystream(b"mask/" + label, 2 * count)
+        return np.frombuffer(raw, dtype=">u2").astype(np.int64) + 1
+
+    def digits(self, label: bytes, count: int, modulus: int) -> Words:
+        """Uniform over 0..modulus-1, by rejection of 32-bit draws above the last full multiple."""
+        limit = (1 << 32) // modulus * modulus
+        drawn = count + 64
+        while True:
+            raw = np.frombuffer(self._keystream(b"digits/" + label, 4 * drawn), dtype=">u4").astype(np.uint64)
+            kept = raw[raw < limit][:count] % np.uint64(modulus)
+            if len(kept) == count:
+                return kept
+            drawn *= 2
+
+    def _keystream(self, label: bytes, length: int) -> bytes:
+        key = hash_fields(Context.MASK_STREAM, *self._binding, label)
+        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        return encryptor.update(bytes(length)) + encryptor.finalize()

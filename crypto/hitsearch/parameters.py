@@ -1,0 +1,342 @@
+"""Parameters of one search, planned from the profile: primes, levels, noise bounds and exact byte lengths.
+
+Noise is tracked as the standard deviation, in bits, of the coefficients of ``m + t*e`` (the value that must stay
+below half of the modulus). The rules are the average-case heuristics of BGV, each step rounded up; where a bound
+must hold, ``TAIL_BITS`` standard deviations are taken. Source: specs/parameters.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import log2
+from typing import Final
+
+from crypto.contexts import Context, hash_fields
+from crypto.errors import ImpossibleProfile
+from crypto.hitsearch.packing import packed_length
+from crypto.hitsearch.threshold import Centring, ThresholdPolynomial, centre, polynomial
+from crypto.profiles import PLAINTEXT_MODULUS, SearchProfile
+
+DEGREE: Final = 16384
+SEED_BYTES: Final = 64
+MAX_MODULUS_BITS: Final = 430  # 128-bit security at degree 16384 by the newer tables; SEAL itself allows 438
+SPECIAL_BITS: Final = 60
+MAX_DATA_BITS: Final = 56  # four bits below the special prime keep key-switching noise near the rounding noise
+LAST_BITS: Final = 34  # the answer's only prime: the smallest friendly one
+ERROR_STD: Final = 3.24  # SEAL's centred binomial distribution of 21 + 21 bits
+TAIL_BITS: Final = 3.2  # 9.2 standard deviations: 2^-40 for 2 * 16384 coefficients of 1,024 answers
+FLOOD_UNIFORMS: Final = 4
+FLOOD_DIGITS: Final = 3
+MIN_FLOOD_BITS: Final = 38
+PRODUCT_MARGIN_BITS: Final = 1.0  # two factors share the secret key: E|s|^4 = 2 (E|s|^2)^2, and squares repeat a factor
+
+
+def _sum_bits(*bits: float) -> float:
+    """Standard deviation, in bits, of a sum of independent terms."""
+    return 0.5 * log2(sum(4.0**b for b in bits))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the search: the noise after it, and the prime that is dropped then (0: none).
+
+    Attributes:
+        name: As in the benchmark's table and in specs/parameters.md.
+        level: Number of data primes while the step runs.
+        noise_bits: Standard deviation after the step, before the drop.
+        dropped_bits: Size of the prime that the following modulus switch divides by.
+        left_bits: Standard deviation after the switch.
+    """
+
+    name: str
+    level: int
+    noise_bits: float
+    dropped_bits: int
+    left_bits: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything both sides must agree on before a ciphertext makes sense.
+
+    Build one with ``plan_for``; its ``identifier`` is part of every query.
+    """
+
+    profile: SearchProfile
+    degree: int
+    data_primes: tuple[int, ...]
+    special_prime: int
+    baby_steps: int
+    stages: tuple[Stage, ...]
+
+    @property
+    def secure(self) -> bool:
+        """Always true here: SEAL is told to enforce 128-bit security."""
+        return True
+
+    @property
+    def plain_modulus(self) -> int:
+        """t, the modulus of a slot."""
+        return PLAINTEXT_MODULUS
+
+    @property
+    def block_size(self) -> int:
+        """Candidates in a block: one per slot."""
+        return self.degree
+
+    @property
+    def levels(self) -> int:
+        """Number of data primes at the top."""
+        return len(self.data_primes)
+
+    @property
+    def giant_steps(self) -> int:
+        """Partial sums of one block."""
+        return self.profile.n // self.baby_steps
+
+    @property
+    def rotation_steps(self) -> tuple[int, ...]:
+        """Row rotations for which the requester makes keys."""
+        return tuple(sorted({1, self.baby_steps} - {self.profile.n}))
+
+    @cached_property
+    def centring(self) -> Centring:
+        """The affine map of scores."""
+        return centre(self.profile)
+
+    @cached_property
+    def polynomial(self) -> ThresholdPolynomial:
+        """The threshold polynomial in w."""
+        return polynomial(self.centring.roots, self.plain_modulus)
+
+    @property
+    def query_bytes(self) -> int:
+        """Exact length of an encrypted probe: c0 at the top level, and the seed of c1."""
+        return self._words_bytes(self.data_primes) + SEED_BYTES
+
+    @property
+    def keys_bytes(self) -> int:
+        """Exact length of a set of evaluation keys: public key, relinearisation key, one key per rotation."""
+        one = self._words_bytes((*self.data_primes, self.special_prime)) + SEED_BYTES
+        return one * (1 + self.levels * (1 + len(self.rotation_steps)))
+
+    @property
+    def answer_block_bytes(self) -> int:
+        """Exact length of the answer for one block: c0 and c1 at the last prime."""
+        return 2 * self._words_bytes(self.data_primes[:1])
+
+    @property
+    def flood_range_bits(self) -> float:
+        """log2 of the range of one of the four uniform flooding terms, times t."""
+        return (FLOOD_DIGITS + 1) * log2(self.plain_modulus)
+
+    @property
+    def flood_ratio_bits(self) -> float:
+        """log2 of flooding range over the bound of the noise that it hides."""
+        return self.flood_range_bits - (self.stage("before flooding").left_bits + TAIL_BITS)
+
+    def hiding_bits(self, answers: int) -> float:
+        """-log2 of the statistical distance for a requester who receives that many block answers.
+
+        The bound is ``sqrt(answers * degree) * noise / range``: average case, with the noise bound of the plan.
+        """
+        return self.flood_ratio_bits - 0.5 * log2(answers * self.degree)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return next(s for s in self.stages if s.name == name)
+
+    @cached_property
+    def identifier(self) -> bytes:
+        """32 bytes that pin every parameter."""
+        p = self.profile
+        numbers = (p.n, p.bound, p.norm, p.threshold, self.degree, self.plain_modulus, self.baby_steps)
+        primes = (*self.data_primes, self.special_prime)
+        drops = tuple(s.level * 100 + s.dropped_bits for s in self.stages)
+        flooding = (FLOOD_UNIFORMS, FLOOD_DIGITS)
+        groups = (numbers, primes, drops, flooding)
+        return hash_fields(Context.PLAN, *(b"".join(v.to_bytes(8, "big") for v in group) for group in groups))
+
+    def _words_bytes(self, primes: tuple[int, ...]) -> int:
+        return sum(packed_length(self.degree, q.bit_length()) for q in primes)
+
+
+def noise_floor_bits(degree: int) -> float:
+    """Noise of a modulus switch: rounding of c0 and c1, the latter times a ternary secret."""
+    return log2(PLAINTEXT_MODULUS) + 0.5 * log2((1 + 2 * degree / 3) / 12)
+
+
+def plan_stages(profile: SearchProfile, degree: int, baby_steps: int) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
+    """Simulate the noise of every step; choose the prime that each modulus switch drops.
+
+    Returns:
+        The stages in order, and the bit sizes of the data primes from the last (kept) to the first (dropped).
+
+    Raises:
+        ImpossibleProfile: Even the largest primes leave too much noise for the last steps.
+    """
+    t_bits = log2(PLAINTEXT_MODULUS)
+    ring = 0.5 * log2(degree)
+    floor = noise_floor_bits(degree)
+    leaf_count = len(polynomial(centre(profile).roots, PLAINTEXT_MODULUS).leaves)
+    tree = leaf_count.bit_length() - 1
+    uniform_plain = t_bits - 0.5 * log2(12) + ring
+    query = _sum_bits(floor, t_bits + log2(ERROR_STD))
+    # q_max / P costs MAX_DATA_BITS - SPECIAL_BITS bits; the digits of at most a dozen primes add up
+    switch_key = t_bits + log2(ERROR_STD) + ring + 0.5 * log2(12 / 3) + MAX_DATA_BITS - SPECIAL_BITS
+    rotation = _sum_bits(floor, switch_key)
+    rotated = _sum_bits(query, rotation + 0.5 * log2(profile.n))
+
+    def product(a: float, b: float) -> float:
+        return _sum_bits(a + b + ring + PRODUCT_MARGIN_BITS, rotation)
+
+    left = floor
+    stages: list[tuple[str, float, int, float]] = []
+
+    def step(name: str, noise: float, *, drop: bool = True) -> float:
+        if not drop:
+            stages.append((name, noise, 0, noise))
+            return noise
+        need = noise - floor
+        bits = int(min(max(need + 1, LAST_BITS + 3), MAX_DATA_BITS))
+        after = _sum_bits(noise - bits, floor)
+        stages.append((name, noise, bits, after))
+        return after
+
+    left = step("scores", rotated + uniform_plain + 0.5 * log2(profile.n))
+    left = step("square", product(left, left))
+    powers = left
+    highest = min(4, max(len(leaf) for leaf in polynomial(centre(profile).roots, PLAINTEXT_MODULUS).leaves))
+    if highest >= 2:
+        powers = step("powers to w^2", product(powers, powers))
+    if highest >= 3:
+        powers = step("powers to w^4", product(powers, powers))
+    scalar = t_bits - 1 + 0.5 * log2(highest)
+    plain_leaf = powers + scalar
+    masked_leaf = powers + uniform_plain + 0.5 * log2(highest)
+    left = step("leaves", max(plain_leaf, masked_leaf), drop=tree == 0)
+    for depth in range(tree):
+        noise = product(masked_leaf, plain_leaf) if depth == 0 else product(left, left)
+        left = step(f"tree {depth + 1}", noise)
+    flooded = _sum_bits(left, floor)
+    stages.append(("before flooding", flooded, 0, flooded))
+    flood = (FLOOD_DIGITS + 1) * t_bits + 0.5 * log2(FLOOD_UNIFORMS / 12)
+    second = int(flood + TAIL_BITS) + 4 - LAST_BITS
+    stages.append(("flooding", flood, second, _sum_bits(flood - second, floor)))
+    drops = [bits for _, _, bits, _ in stages if bits]
+    sizes = (LAST_BITS, *reversed(drops))
+    level = len(sizes)
+    placed = []
+    for name, noise, bits, after in stages:
+        placed.append(Stage(name, level, noise, bits, after))
+        level -= 1 if bits else 0
+    _check_room(placed, sizes)
+    return tuple(placed), sizes
+
+
+def _check_room(stages: list[Stage], sizes: tuple[int, ...]) -> None:
+    for stage in stages:
+        room = sum(sizes[: stage.level]) - stage.level - 1
+        if stage.noise_bits + TAIL_BITS > room:
+            raise ImpossibleProfile(
+                f"after '{stage.name}' the noise may take {stage.noise_bits + TAIL_BITS:.1f} bits of {room}: "
+                f"lower the norm, raise the threshold, or use fewer entries"
+            )
+
+
+@lru_cache(maxsize=64)
+def friendly_primes(bits: int, degree: int) -> tuple[int, ...]:
+    """The smallest primes of that size that are 1 modulo ``2 * degree * t``; at most sixteen.
+
+    With such primes the correction factor of every BGV modulus switch stays 1.
+    """
+    step = 2 * degree * PLAINTEXT_MODULUS
+    found: list[int] = []
+    candidate = ((1 << (bits - 1)) // step + 1) * step + 1
+    while candidate.bit_length() == bits and len(found) < 16:
+        if _is_prime(candidate):
+            found.append(candidate)
+        candidate += step
+    return tuple(found)
+
+
+def _is_prime(n: int) -> bool:
+    """Miller-Rabin with the twelve bases that are exact below 3.3e24."""
+    bases = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
+    if any(n % p == 0 for p in bases):
+        return n in bases
+    odd, twos = n - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    for base in bases:
+        x = pow(base, odd, n)
+        if x in (1, n - 1):
+            continue
+        for _ in range(twos - 1):
+            x = x * x % n
+            if x == n - 1:
+                break
+        else:
+            return False
+    return True
+
+
+def choose_primes(sizes: tuple[int, ...], degree: int) -> tuple[tuple[int, ...], int]:
+    """Distinct friendly primes of at least the wanted sizes, and the special prime.
+
+    Raises:
+        ImpossibleProfile: A size is not to be had, or the whole modulus is too large for 128-bit security.
+    """
+    taken: list[int] = []
+    for wanted in sizes:
+        taken.append(_smallest_free(wanted, degree, taken))
+    special = _smallest_free(SPECIAL_BITS, degree, taken)
+    return tuple(taken), special
+
+
+def _smallest_free(wanted: int, degree: int, taken: list[int]) -> int:
+    for bits in range(wanted, SPECIAL_BITS + 1):
+        for prime in friendly_primes(bits, degree):
+            if prime not in taken:
+                return prime
+    raise ImpossibleProfile(f"no friendly prime of {wanted} bits or a little more is left")
+
+
+@lru_cache(maxsize=64)
+def plan_for(profile: SearchProfile) -> Plan:
+    """Plan the encrypted search of a profile, with 128-bit security and full flooding.
+
+    Raises:
+        ImpossibleProfile: No parameters keep exactness, flooding and security together; the message says why.
+    """
+    scale = centre(profile).scale
+    if 2 * scale * profile.norm >= PLAINTEXT_MODULUS:
+        raise ImpossibleProfile(f"scores of norm {profile.norm} would wrap modulo {PLAINTEXT_MODULUS}")
+    baby = baby_steps_for(profile.n)
+    stages, sizes = plan_stages(profile, DEGREE, baby)
+    data, special = choose_primes(sizes, DEGREE)
+    total = (special * _product(data)).bit_length()
+    if total > MAX_MODULUS_BITS:
+        raise ImpossibleProfile(
+            f"a threshold polynomial of degree {profile.roots} needs a modulus of {total} bits; "
+            f"128-bit security at degree {DEGREE} allows {MAX_MODULUS_BITS}: raise the threshold or lower the norm"
+        )
+    plan = Plan(profile, DEGREE, data, special, baby, stages)
+    if plan.flood_ratio_bits < MIN_FLOOD_BITS:
+        raise ImpossibleProfile(
+            f"flooding hides the noise by {plan.flood_ratio_bits:.1f} bits only, of {MIN_FLOOD_BITS} wanted"
+        )
+    return plan
+
+
+def baby_steps_for(n: int) -> int:
+    """The divisor of n near its square root, a power of two: 16 for n = 128 and n = 256."""
+    return 1 << ((n.bit_length()) // 2)
+
+
+def _product(values: tuple[int, ...]) -> int:
+    result = 1
+    for value in values:
+        result *= value
+    return result

@@ -1,0 +1,115 @@
+"""The plain twin: the same interface in numpy, the oracle of every test.
+
+It protects nothing: probe and keys travel in the clear. Source: specs/matching.md, sections 3 to 5.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.errors import BadCiphertext, BadKeys
+from crypto.hitsearch.masks import MaskStream
+from crypto.hitsearch.packing import Slots
+from crypto.hitsearch.parameters import SEED_BYTES, Plan
+from crypto.hitsearch.requester import check_template
+from crypto.hitsearch.responder import check_block
+
+
+@dataclass(frozen=True)
+class PlainQuery:
+    """A probe in the clear."""
+
+    template: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PlainBlock:
+    """A block in the clear."""
+
+    templates: NDArray[np.int64]
+
+
+def masked_values(probe: NDArray[np.int64], block: NDArray[np.int64], plan: Plan, stream: MaskStream) -> Slots:
+    """What an honest answer decrypts to, slot by slot: ``r * P(u^2) mod t``."""
+    t = plan.plain_modulus
+    centring = plan.centring
+    u = centring.scale * (block @ probe) - centring.offset
+    w = u * u % t
+    value = stream.masks(b"hits", plan.degree, t)
+    for leaf in plan.polynomial.leaves:
+        total = np.zeros_like(w)
+        for coefficient in (1, *reversed(leaf)):
+            total = (total * w + coefficient) % t
+        value = value * total % t
+    return value
+
+
+class PlainRequester:
+    """Stands in for ``Requester`` where encryption is not what is tested."""
+
+    def __init__(self, plan: Plan, seed: bytes) -> None:
+        self.plan = plan
+        self._seed = bytes(seed)
+
+    @classmethod
+    def generate(cls, plan: Plan) -> PlainRequester:
+        """A fresh stand-in secret."""
+        return cls(plan, os.urandom(SEED_BYTES))
+
+    @classmethod
+    def load(cls, plan: Plan, secret: bytes) -> PlainRequester:
+        """The requester of a stored secret."""
+        return cls(plan, secret)
+
+    def secret(self) -> bytes:
+        """The stand-in secret."""
+        return self._seed
+
+    def evaluation_keys(self) -> bytes:
+        """Zeros of the exact length."""
+        return bytes(self.plan.keys_bytes)
+
+    def encrypt(self, template: NDArray[np.int8]) -> bytes:
+        """The template in the clear, padded to the exact length."""
+        check_template(template, self.plan.profile)
+        return template.tobytes().ljust(self.plan.query_bytes, b"\0")
+
+    def open_block(self, answer: bytes) -> Slots:
+        """The values of the block."""
+        if len(answer) != self.plan.answer_block_bytes:
+            raise BadCiphertext(f"an answer block of this profile has {self.plan.answer_block_bytes} bytes")
+        return np.frombuffer(answer, dtype=">u4", count=self.plan.degree).astype(np.int64)
+
+
+class PlainResponder:
+    """Stands in for ``Responder``: the same masked values for the same stream."""
+
+    def __init__(self, plan: Plan, evaluation_keys: bytes) -> None:
+        if len(evaluation_keys) != plan.keys_bytes:
+            raise BadKeys(f"evaluation keys of this profile have {plan.keys_bytes} bytes, not {len(evaluation_keys)}")
+        self.plan = plan
+
+    def prepare(self, query: bytes) -> PlainQuery:
+        """Read the probe back."""
+        if len(query) != self.plan.query_bytes:
+            raise BadCiphertext(f"an encrypted probe of this profile has {self.plan.query_bytes} bytes")
+        values = np.frombuffer(query, dtype=np.int8, count=self.plan.profile.n).astype(np.int64)
+        return PlainQuery(values)
+
+    def encode(self, templates: NDArray[np.int8]) -> PlainBlock:
+        """Check and keep the block."""
+        check_block(templates, self.plan)
+        return PlainBlock(templates.astype(np.int64))
+
+    def answer(self, prepared: PlainQuery, block: PlainBlock, stream: MaskStream) -> bytes:
+        """The masked values, padded to the exact length."""
+        values = masked_values(prepared.template, block.templates, self.plan, stream)
+        return values.astype(">u4").tobytes().ljust(self.plan.answer_block_bytes, b"\0")
+
+    def answer_once(self, prepared: PlainQuery, templates: NDArray[np.int8], stream: MaskStream) -> bytes:
+        """The same for a block that is not kept."""
+        return self.answer(prepared, self.encode(templates), stream)

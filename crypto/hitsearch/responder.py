@@ -1,0 +1,246 @@
+"""The responder's side of the search: compute on an encrypted probe, reveal hits only.
+
+Source: specs/matching.md, sections 3 to 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.errors import BadTemplate
+from crypto.hitsearch.keyset import KeySet, pack_answer, unpack_query
+from crypto.hitsearch.masks import MaskStream
+from crypto.hitsearch.packing import diagonals
+from crypto.hitsearch.parameters import FLOOD_DIGITS, FLOOD_UNIFORMS, Plan
+from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext
+
+Observer = Callable[[str], None]
+
+
+def _ignore(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class PreparedQuery:
+    """A probe after re-randomisation and baby steps: one ciphertext per rotation."""
+
+    rotations: tuple[Ciphertext, ...]
+
+
+@dataclass(frozen=True)
+class EncodedBlock:
+    """One gallery block as diagonals in NTT form; ``None`` stands for a diagonal of zeros."""
+
+    rows: tuple[tuple[Plaintext | None, ...], ...]
+
+
+class Responder:
+    """Holds a requester's evaluation keys and searches blocks for that requester's probes.
+
+    Args:
+        plan: Parameters, from ``plan_for``.
+        evaluation_keys: Exactly ``plan.keys_bytes``.
+        observe: Called with the name of each stage when it begins, for benchmarks.
+
+    Raises:
+        BadKeys: The keys are not in the exact form of the plan.
+    """
+
+    def __init__(self, plan: Plan, evaluation_keys: bytes, observe: Observer = _ignore) -> None:
+        keys = KeySet.from_bytes(evaluation_keys, plan)
+        self.plan = plan
+        self._bgv = Bgv(plan)
+        self._encryptor = self._bgv.public_encryptor(self._bgv.load_public_key(*keys.public))
+        self._relin = self._bgv.load_relin_keys(keys.relin)
+        self._galois = self._bgv.load_galois_keys(keys.rotations)
+        self._observe = observe
+        self._constants = self._threshold_constants()
+
+    def _threshold_constants(self) -> list[list[Plaintext]]:
+        """Scalars of the unmasked leaves: the constant term for sums, the others for products."""
+        level = self.plan.stage("leaves").level
+        return [
+            [self._bgv.constant(leaf[0]), *(self._bgv.constant_ntt(c, level) for c in leaf[1:])]
+            for leaf in self.plan.polynomial.leaves
+        ]
+
+    def prepare(self, query: bytes) -> PreparedQuery:
+        """Rebuild the probe from its words, re-randomise it, and rotate it once for all blocks.
+
+        Raises:
+            BadCiphertext: The probe is not in the exact form of the plan.
+        """
+        bgv, plan = self._bgv, self.plan
+        self._observe("rebuild and re-randomise")
+        words, seed = unpack_query(query, plan)
+        probe = bgv.add(
+            bgv.load_seeded(words, seed, plan.levels), bgv.public_zero(self._encryptor, plan.levels)
+        )
+        self._observe("baby steps")
+        rotations = [probe]
+        for _ in range(plan.baby_steps - 1):
+            rotations.append(bgv.rotate(rotations[-1], 1, self._galois))
+        return PreparedQuery(tuple(rotations))
+
+    def encode(self, templates: NDArray[np.int8]) -> EncodedBlock:
+        """Encode one block for many queries.
+
+        Args:
+            templates: Shape ``(block_size, n)``; every row is a template or an empty slot.
+        """
+        rows: list[list[Plaintext | None]] = [[] for _ in range(self.plan.giant_steps)]
+        for giant, _, plain in self._encoded_diagonals(templates):
+            rows[giant].append(plain)
+        return EncodedBlock(tuple(tuple(row) for row in rows))
+
+    def _encoded_diagonals(self, templates: NDArray[np.int8]) -> Iterator[tuple[int, int, Plaintext | None]]:
+        plan = self.plan
+        check_block(templates, plan)
+        for giant, baby, values in diagonals(templates, plan.baby_steps, plan.centring.scale):
+            # SEAL refuses a product with a zero plaintext, whose result would be in the clear
+            yield giant, baby, self._bgv.encode_ntt(values, plan.levels) if values.any() else None
+
+    def answer(self, prepared: PreparedQuery, block: EncodedBlock, stream: MaskStream) -> bytes:
+        """Search one block; exactly ``plan.answer_block_bytes``, whatever the block holds.
+
+        Args:
+            prepared: From ``prepare``, under the same keys.
+            block: From ``encode``.
+            stream: Fresh randomness of this exchange, attempt and block.
+        """
+        terms = ((g, b, plain) for g, row in enumerate(block.rows) for b, plain in enumerate(row))
+        return self._answer(prepared, terms, stream)
+
+    def answer_once(self, prepared: PreparedQuery, templates: NDArray[np.int8], stream: MaskStream) -> bytes:
+        """Search a block that is not kept encoded: the same bytes of work, a fraction of the memory."""
+        return self._answer(prepared, self._encoded_diagonals(templates), stream)
+
+    def _answer(
+        self,
+        prepared: PreparedQuery,
+        terms: Iterator[tuple[int, int, Plaintext | None]],
+        stream: MaskStream,
+    ) -> bytes:
+        scores = self._scores(prepared, terms)
+        self._observe("threshold polynomial")
+        masked = self._threshold(scores, stream)
+        self._observe("flooding and last switch")
+        flooded = self._flood(masked, stream)
+        self._observe("pack")
+        return pack_answer(self._bgv.words_of(flooded, 1), self.plan)
+
+    def _scores(
+        self, prepared: PreparedQuery, terms: Iterator[tuple[int, int, Plaintext | None]]
+    ) -> Ciphertext:
+        """Scale times the score of every slot's candidate, one prime dropped."""
+        bgv, plan = self._bgv, self.plan
+        partial: list[Ciphertext | None] = [None] * plan.giant_steps
+        self._observe("diagonals and products")
+        for giant, baby, plain in terms:
+            if plain is None:
+                continue
+            term = bgv.times_plain(prepared.rotations[baby], plain)
+            sum_so_far = partial[giant]
+            partial[giant] = term if sum_so_far is None else bgv.add_into(sum_so_far, term)
+        self._observe("giant steps")
+        total: Ciphertext | None = None
+        for summand in reversed(partial):
+            # the switch before the rotation makes the rotation cheaper; its noise is far below the sum's
+            low = None if summand is None else bgv.drop_to(summand, plan.levels - 1)
+            if total is not None:
+                total = bgv.rotate(total, plan.baby_steps, self._galois)
+                low = total if low is None else bgv.add_into(total, low)
+            total = low
+        return total
+
+    def _threshold(self, scores: Ciphertext, stream: MaskStream) -> Ciphertext:
+        """r * P(w) with a fresh non-zero r per slot: zero on hits, uniform elsewhere."""
+        bgv, plan = self._bgv, self.plan
+        u = bgv.plus_plain(scores, bgv.constant(-plan.centring.offset))
+        w = bgv.product(u, u, self._relin)
+        powers = self._powers(w)
+        mask = stream.masks(b"hits", plan.degree, plan.plain_modulus)
+        factors = [self._masked_leaf(powers, mask)]
+        for index in range(1, len(plan.polynomial.leaves)):
+            factors.append(self._leaf(powers, index))
+        if len(factors) == 1:
+            return bgv.drop_to(factors[0], plan.stage("before flooding").level)
+        while len(factors) > 1:
+            pairs = zip(factors[::2], factors[1::2], strict=True)
+            factors = [bgv.product(left, right, self._relin) for left, right in pairs]
+        return factors[0]
+
+    def _powers(self, w: Ciphertext) -> list[Ciphertext]:
+        """w, w^2, ... up to the highest power a leaf needs, all at the level of the leaves."""
+        bgv = self._bgv
+        degree = max(len(leaf) for leaf in self.plan.polynomial.leaves)
+        level = self.plan.stage("leaves").level
+        powers = [w]
+        if degree >= 2:
+            square = bgv.product(w, w, self._relin)
+            powers.append(square)
+            low = bgv.drop_to(w, self.plan.stage("powers to w^2").level - 1)
+            if degree >= 3:
+                powers.append(bgv.product(square, low, self._relin))
+            if degree >= 4:
+                powers.append(bgv.product(square, square, self._relin))
+        return [bgv.drop_to(power, level) for power in powers]
+
+    def _leaf(self, powers: list[Ciphertext], index: int) -> Ciphertext:
+        bgv = self._bgv
+        constant, *scalars = self._constants[index]
+        degree = len(scalars) + 1
+        total = bgv.plus_plain(powers[degree - 1], constant)
+        for scalar, power in zip(scalars, powers[: degree - 1], strict=True):
+            total = bgv.add_into(total, bgv.times_plain(power, scalar))
+        return total
+
+    def _masked_leaf(self, powers: list[Ciphertext], mask: NDArray[np.int64]) -> Ciphertext:
+        """The first leaf times the mask: folding it in here spends its noise where a switch recovers it."""
+        bgv, t = self._bgv, self.plan.plain_modulus
+        level = self.plan.stage("leaves").level
+        coefficients = self.plan.polynomial.leaves[0]
+        degree = len(coefficients)
+        total = bgv.times_plain(powers[degree - 1], bgv.encode_ntt(mask, level))
+        for coefficient, power in zip(coefficients[1:], powers[: degree - 1], strict=True):
+            if coefficient:
+                scaled = bgv.encode_ntt(mask * coefficient % t, level)
+                total = bgv.add_into(total, bgv.times_plain(power, scaled))
+        return bgv.plus_plain(total, bgv.encode(mask * coefficients[0] % t))
+
+    def _flood(self, masked: Ciphertext, stream: MaskStream) -> Ciphertext:
+        """Hide the noise: a fresh encryption of zero, uniform noise far above the plan's bound, the last switch."""
+        bgv, plan = self._bgv, self.plan
+        level = plan.stage("flooding").level
+        fresh = bgv.public_zero(self._encryptor, level)
+        noise = bgv.constant_pair(1, level)  # a second half that SEAL wants to see; taken away again below
+        for digit in reversed(range(FLOOD_DIGITS)):
+            for uniform in range(FLOOD_UNIFORMS):
+                values = stream.digits(b"flood/%d/%d" % (uniform, digit), plan.degree, plan.plain_modulus)
+                noise = bgv.plus_plain(noise, bgv.coefficients(values))
+            noise = self._times_t(noise, level)
+        without = bgv.constant_pair(-(plan.plain_modulus**FLOOD_DIGITS), level)
+        hidden = bgv.add(bgv.add(masked, fresh), without)
+        return bgv.drop_to(bgv.add_into(hidden, noise), 1)
+
+    def _times_t(self, value: Ciphertext, level: int) -> Ciphertext:
+        """t = 2 * 32768 + 1 times a ciphertext: t itself is no plaintext."""
+        bgv = self._bgv
+        half = bgv.times_plain(value, bgv.constant_ntt((self.plan.plain_modulus - 1) // 2, level))
+        return bgv.add(bgv.add(half, half), value)
+
+
+def check_block(templates: NDArray[np.int8], plan: Plan) -> None:
+    """Raise ``BadTemplate`` unless the block has the plan's shape and no row can wrap a score."""
+    shape = (plan.block_size, plan.profile.n)
+    if templates.shape != shape or templates.dtype != np.int8:
+        raise BadTemplate(f"a block is int8 of shape {shape}")
+    wide = templates.astype(np.int32)
+    norms = np.einsum("ij,ij->i", wide, wide)
+    if int(norms.max()) > plan.profile.norm or int(norms.min()) < 1:
+        raise BadTemplate("a row of the block is neither a template nor an empty slot")
