@@ -22,7 +22,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HASH_LINE = re.compile(r" {4}--hash=sha256:[0-9a-f]{64}( \\)?")
 NAME_LINE = re.compile(r"([a-z0-9-]+)==[0-9][0-9a-z.]* \\")
 PART = r"(?:\"[^\"]+\"|\d+\b)(?:\s\([^)]*\))?"
-CITATION = re.compile(rf"(specs/[\w/.-]+\.md)(?:,\s(?:sections?\s)?({PART}(?:(?:,\s|\sand\s|\sto\s){PART})*))?")
+PARTS = rf"{PART}(?:(?:,\s|\sand\s|\sto\s){PART})*"
+CITATION = re.compile(rf"(specs/[\w/.-]+\.md)(?:,\s(?:sections?\s)?({PARTS}))?")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:wor[k]|roo[t]|hom[e]/[a-z]+|tmp/[w])/")
 
 
