@@ -47,6 +47,10 @@ class Budget(Generic[T]):
         self._items: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
         self._used = 0
 
+    def fits(self, size: int) -> bool:
+        """Whether something of this size is worth keeping at all."""
+        return size <= self._limit
+
     def get(self, key: Hashable, make: Callable[[], tuple[T, int]]) -> T:
         """The cached value, or a new one from ``make``, which returns it with its size in bytes."""
         if key in self._items:
@@ -156,12 +160,16 @@ def search_block(
 
     prepared = worker.prepared.get((search, keys_hash, hashlib.sha256(query).digest()), prepare)
 
+    plan = _plan(search)
+    size = plan.levels * 8 * search.n * plan.block_size  # one diagonal per entry, in NTT form
+    stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
+    if not worker.blocks.fits(size):
+        return bytes(responder.answer_once(prepared, load_block(block, worker.seal_key), stream))
+
     def encode() -> tuple[Any, int]:
-        encoded = responder.encode(load_block(block, worker.seal_key))
-        return encoded, int(getattr(encoded, "nbytes", _plan(search).block_size * search.n))
+        return responder.encode(load_block(block, worker.seal_key)), size
 
     encoded = worker.blocks.get((search, block.sha256), encode)
-    stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
     return bytes(responder.answer(prepared, encoded, stream))
 
 

@@ -207,9 +207,8 @@ class State:
 
     def count_exchanges(self) -> dict[str, int]:
         """Numbers for ``node status``: asked, answered for others, and still open."""
-        query = select(exchanges.c.role, exchanges.c.is_open, func.count()).group_by(
-            exchanges.c.role, exchanges.c.is_open
-        )
+        columns = (exchanges.c.role, exchanges.c.is_open)
+        query = select(*columns, func.count()).group_by(*columns)
         counts = {"asked": 0, "served": 0, "open": 0}
         with self._read() as connection:
             for role, is_open, count in connection.execute(query):
@@ -241,7 +240,7 @@ class State:
         return [PeerRow(*row) for row in rows]
 
     def advance_checkpoint(self, country: str, old_size: int, size: int, root: bytes, note: bytes) -> bool:
-        """Store a newer checkpoint of a peer if the stored size is still ``old_size``; says whether it was."""
+        """Store a newer checkpoint of a peer if the stored size is still ``old_size``; says whether so."""
         query = (
             update(peers)
             .where((peers.c.country == country) & (peers.c.seen_size == old_size))

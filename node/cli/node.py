@@ -20,7 +20,7 @@ def init(
     authority: Annotated[str, typer.Option(help="Name of the authority that runs the node.")] = "",
     listen: Annotated[str, typer.Option(help="https://address:port to bind; the endpoint by default.")] = "",
     auditor: Annotated[list[Path] | None, typer.Option(help="Public key of an auditor (repeat).")] = None,
-    unlock_file: Annotated[Path | None, typer.Option(help="Passphrase file (0600); made if not named.")] = None,
+    unlock_file: Annotated[Path | None, typer.Option(help="Passphrase file; made if not named.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Search processes.")] = None,
     memory_mib: Annotated[int, typer.Option(min=64, help="For keys and encoded galleries.")] = 2048,
     json: Json = False,

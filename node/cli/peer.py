@@ -1,0 +1,86 @@
+"""``concordat peer``: exchange descriptors, and accept them by fingerprint."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.common import Directory, Json, emit, perform, read_file, say, typed, write_new
+from protocol.limits import MAX_DESCRIPTOR
+
+app = typer.Typer(help="Descriptors: who a peer is, and by which keys.", no_args_is_help=True)
+
+
+@app.command()
+def export(
+    directory: Directory,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file.")] = None,
+    json: Json = False,
+) -> None:
+    """Write this node's signed descriptor, to be carried to a peer."""
+    with typed(json):
+        result = perform(directory, "peer.export", {}, as_json=json)
+        data = base64.b64decode(result["descriptor"])
+        if output is not None:
+            write_new(output, data)
+        emit(json, result, lambda _: _show_export(result, data, output))
+
+
+def _show_export(result: dict[str, Any], data: bytes, output: Path | None) -> None:
+    if output is None:
+        say(data.decode().rstrip("\n"))
+    else:
+        say(f"fingerprint: {result['fingerprint']}")
+
+
+@app.command()
+def add(
+    directory: Directory,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The peer's descriptor.")],
+    fingerprint: Annotated[
+        str, typer.Option(help="As confirmed with the peer by another way; refused if it differs.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Accept a peer. Without --fingerprint only shows what it is, accepts nothing and exits 1."""
+    with typed(json):
+        data = base64.b64encode(read_file(file, MAX_DESCRIPTOR, "descriptor")).decode()
+        arguments = {"descriptor": data, "fingerprint": fingerprint}
+        result = perform(directory, "peer.add", arguments, as_json=json)
+        emit(json, result, _show_add)
+        if not result["accepted"]:
+            raise typer.Exit(1)
+
+
+def _show_add(result: dict[str, Any]) -> None:
+    _show_one(result["peer"])
+    if result["accepted"]:
+        say("accepted, and on the ledger")
+    else:
+        say("not accepted: confirm the fingerprint with the peer, then add it with --fingerprint")
+
+
+@app.command()
+def show(
+    directory: Directory,
+    country: Annotated[str, typer.Argument(help="One country; all if not named.")] = "",
+    json: Json = False,
+) -> None:
+    """Show accepted peers."""
+    with typed(json):
+        emit(json, perform(directory, "peer.show", {"country": country}, as_json=json), _show_all)
+
+
+def _show_all(result: dict[str, Any]) -> None:
+    for peer in result["peers"]:
+        _show_one(peer)
+
+
+def _show_one(peer: dict[str, Any]) -> None:
+    say(f"{peer['country']} · {peer['authority']} · {peer['endpoint']}")
+    say(f"   fingerprint {peer['fingerprint']}")
+    if "seen_size" in peer:
+        say(f"   ledger seen up to {peer['seen_size']} entries")
