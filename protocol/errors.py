@@ -104,6 +104,12 @@ class BadSnapshot(LocalFault):
     code = "bad-snapshot"
 
 
+class UnknownPeer(InputError):
+    """A country or a certificate that no accepted descriptor names."""
+
+    code = "unknown-peer"
+
+
 class BadDescriptor(InputError):
     """A node descriptor that is malformed, not signed by its own identity key, or not the accepted one."""
 
