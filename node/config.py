@@ -40,6 +40,15 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     return found["host"].strip("[]"), int(found["port"])
 
 
+class AuditorConfig(BaseModel):
+    """Who may open this node's ledger payloads: a name, and the hex of an X25519 public key."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
+
+
 class NodeConfig(BaseModel):
     """What the operator decides about one node. Unknown names are errors."""
 
@@ -50,7 +59,8 @@ class NodeConfig(BaseModel):
     authority: Annotated[str, Field(min_length=1, max_length=200)]
     endpoint: str
     listen: str
-    auditors: list[str] = []
+    origin: Annotated[str, Field(pattern=r"^[!-*,-~]{1,200}\z")]
+    auditors: list[AuditorConfig] = []
     unlock_file: str = "keys/unlock"
     workers: Annotated[int, Field(ge=1, le=256)] = 2
     memory_mib: Annotated[int, Field(ge=64, le=4_194_304)] = 2048
@@ -83,17 +93,15 @@ class NodeConfig(BaseModel):
 
     @field_validator("auditors")
     @classmethod
-    def _auditors(cls, value: list[str]) -> list[str]:
-        if len(value) > 16 or len(set(value)) != len(value):
+    def _auditors(cls, value: list[AuditorConfig]) -> list[AuditorConfig]:
+        if len(value) > 16 or len({one.key for one in value}) != len(value):
             raise ValueError("at most 16 auditors, each once")
-        if any(not re.fullmatch("[0-9a-f]{64}", one) for one in value):
-            raise ValueError("an auditor is the hex of a 32-byte X25519 key")
         return value
 
     @property
     def auditor_keys(self) -> list[bytes]:
         """The auditors' public X25519 keys, 32 bytes each."""
-        return [bytes.fromhex(one) for one in self.auditors]
+        return [bytes.fromhex(one.key) for one in self.auditors]
 
     def to_toml(self) -> bytes:
         """The bytes of ``node.toml``."""

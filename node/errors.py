@@ -35,12 +35,6 @@ class NodeNotServed(InputError):
     code = "node-not-served"
 
 
-class UnknownPeer(InputError):
-    """No accepted descriptor for that country."""
-
-    code = "unknown-peer"
-
-
 class NoAgreement(InputError):
     """No agreement with that country covers the question."""
 
@@ -77,12 +71,6 @@ class PeerRefused(PeerFault):
     code = "peer-refused"
 
 
-class UnknownExchange(PeerFault):
-    """No such exchange, or one of another peer."""
-
-    code = "unknown-exchange"
-
-
 class TooBusy(LocalFault):
     """The queue of accepted work is full; the peer may try again later."""
 
@@ -105,3 +93,15 @@ class StateDamaged(LocalFault):
     """Stored state that does not restore: the node stops rather than guess."""
 
     code = "state-damaged"
+
+
+class BadFeatureFile(InputError):
+    """A feature file (npz) that is malformed, oversized or not of the expected shape."""
+
+    code = "bad-feature-file"
+
+
+class NoSuchGallery(InputError):
+    """No gallery was imported for that modality and profile."""
+
+    code = "no-such-gallery"

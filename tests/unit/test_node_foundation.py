@@ -19,10 +19,11 @@ from aiohttp import web
 from crypto.contexts import Context, hash_fields
 from node import admin, bodies, config, tls
 from node import logging as node_logging
-from node.errors import BadConfig, BadUpload, NodeNotServed, NoSuchNode, UnknownPeer
+from node.errors import BadConfig, BadUpload, NodeNotServed, NoSuchNode
+from protocol.errors import UnknownPeer
 
 ADDRESS = "https://127.0.0.1:8443"
-GOOD = {"country": "CL", "authority": "PDI", "endpoint": ADDRESS, "listen": ADDRESS}
+GOOD = {"country": "CL", "authority": "PDI", "endpoint": ADDRESS, "listen": ADDRESS, "origin": "a.b:1/ledger"}
 
 
 class TestConfig:
@@ -46,8 +47,10 @@ class TestConfig:
             ("endpoint", "https://user@host:1/"),
             ("workers", 0),
             ("workers", "2"),
-            ("auditors", ["zz"]),
-            ("auditors", ["00" * 32, "00" * 32]),
+            ("auditors", [{"name": "x", "key": "zz"}]),
+            ("auditors", [{"name": "x", "key": "00" * 32}, {"name": "y", "key": "00" * 32}]),
+            ("origin", "a b"),
+            ("origin", "a+b"),
             ("no_such_setting", 1),
         ],
     )
@@ -75,9 +78,12 @@ class Certified:
 
 async def _ask(port: int, who: Certified, expected: bytes) -> str:
     context = tls.client_context(who.key, who.certificate, expected)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-        async with session.get(f"https://127.0.0.1:{port}/") as response:
-            return await response.text()
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(f"https://127.0.0.1:{port}/") as response,
+    ):
+        return await response.text()
 
 
 async def test_tls_lets_in_pinned_certificates_and_nobody_else() -> None:
@@ -170,6 +176,10 @@ async def _chunks(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
+def files_in(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
 class TestBodies:
     data = os.urandom(12_345)
     name = hash_fields(Context.ANSWER, data)
@@ -186,7 +196,7 @@ class TestBodies:
         store = bodies.Bodies(tmp_path)
         with pytest.raises(BadUpload):
             await store.receive(bodies.Kind.ANSWER, self.name, len(self.data), _chunks(sent))
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert files_in(tmp_path) == []
 
     async def test_a_sender_that_stops_half_way_leaves_nothing(self, tmp_path: Path) -> None:
         async def broken() -> AsyncIterator[bytes]:
@@ -196,13 +206,13 @@ class TestBodies:
         store = bodies.Bodies(tmp_path)
         with pytest.raises(BadUpload, match="half-way"):
             await store.receive(bodies.Kind.KEYS, self.name, len(self.data), broken())
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert files_in(tmp_path) == []
 
     def test_leftovers_of_a_crash_go_at_the_next_start(self, tmp_path: Path) -> None:
         store = bodies.Bodies(tmp_path)
         store.part(bodies.Kind.KEYS).write_bytes(b"half")
         bodies.Bodies(tmp_path)
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert files_in(tmp_path) == []
 
 
 def test_the_log_writes_known_fields_only(tmp_path: Path) -> None:

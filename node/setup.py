@@ -1,0 +1,151 @@
+"""Making a node: its directory, keys, certificate, configuration and first descriptor."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from crypto.sealing import public_key
+from node.config import AuditorConfig, NodeConfig, NodePaths, split_endpoint
+from node.errors import BadConfig, NodeExists, StorageFailed
+from node.files import Files
+from node.keys import NodeKeys, create_keys
+from node.tls import self_signed
+from protocol.descriptor import Auditor, Descriptor, DescriptorFields, sign_descriptor
+
+AUDITOR_PRIVATE: Final = "concordat-auditor-key-v1"
+AUDITOR_PUBLIC: Final = "concordat-auditor-v1"
+MAX_AUDITOR_FILE: Final = 1024
+
+
+def new_auditor(name: str) -> tuple[bytes, bytes]:
+    """The private and the public file of a new auditor; raises ``BadConfig`` for an impossible name."""
+    if not name or len(name) > 200 or not name.isprintable() or ":" in name or name != name.strip():
+        raise BadConfig("an auditor's name is 1 to 200 printable characters without a colon")
+    private = os.urandom(32)
+    secret = f"{AUDITOR_PRIVATE}:{base64.b64encode(private).decode()}\n".encode()
+    public = f"{AUDITOR_PUBLIC}:{name}:{base64.b64encode(public_key(private)).decode()}\n".encode()
+    return secret, public
+
+
+def parse_auditor(data: bytes) -> AuditorConfig:
+    """Read a public auditor file; raises ``BadConfig``."""
+    try:
+        kind, name, text = data.decode().removesuffix("\n").split(":")
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadConfig(f"an auditor's public file has the form {AUDITOR_PUBLIC}:NAME:BASE64") from None
+    if kind != AUDITOR_PUBLIC or len(key) != 32 or base64.b64encode(key).decode() != text:
+        raise BadConfig(f"an auditor's public file has the form {AUDITOR_PUBLIC}:NAME:BASE64")
+    return AuditorConfig(name=name, key=key.hex())
+
+
+def read_auditor(path: Path) -> AuditorConfig:
+    """Read a public auditor file from disk; raises ``BadConfig``."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_AUDITOR_FILE + 1)
+    except OSError as error:
+        raise BadConfig(f"auditor {path}: {error.strerror}") from None
+    return parse_auditor(data)
+
+
+def create_node(
+    directory: Path,
+    *,
+    country: str,
+    authority: str,
+    endpoint: str,
+    listen: str,
+    auditors: list[AuditorConfig],
+    unlock_file: Path | None,
+    workers: int,
+    memory_mib: int,
+    files: Files | None = None,
+) -> dict[str, Any]:
+    """Make a node in a directory that does not exist or is empty, with its first ledger entry.
+
+    Returns:
+        ``directory, country, fingerprint, auditors`` (how many).
+
+    Raises:
+        NodeExists: The directory is not empty.
+        BadConfig: A setting that does not hold.
+        StorageFailed: The disk refused; remove the directory and try again.
+    """
+    files = files or Files()
+    host, port = split_endpoint(endpoint)
+    split_endpoint(listen)
+    settings: dict[str, Any] = {
+        "country": country,
+        "authority": authority,
+        "endpoint": endpoint,
+        "listen": listen,
+        "origin": f"{host}:{port}/ledger",
+        "auditors": [one.model_dump() for one in auditors],
+        "workers": workers,
+        "memory_mib": memory_mib,
+    }
+    if unlock_file is not None:
+        settings["unlock_file"] = str(unlock_file.absolute())
+    config = _checked(settings)
+    paths = NodePaths(directory)
+    try:
+        paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(paths.root.iterdir()):
+            raise NodeExists(f"{paths.root} is not empty")
+        paths.root.chmod(0o700)
+        paths.keys.mkdir(mode=0o700)
+        keys = create_keys(paths.keys, paths.root / config.unlock_file, files)
+        now_ms = int(time.time() * 1000)
+        certificate = self_signed(
+            keys.tls_key, config.country, host, now_ms, int.from_bytes(os.urandom(16), "big") >> 1
+        )
+        descriptor = make_descriptor(config, keys, certificate, 1, now_ms)
+        files.write_atomic(paths.descriptor, descriptor.note)
+        # The configuration comes last: a directory with a node.toml is a node.
+        files.write_atomic(paths.config, config.to_toml())
+    except OSError as error:
+        raise StorageFailed(f"{error.filename or paths.root}: {error.strerror}") from None
+    from node.core import NodeCore
+
+    with NodeCore.open(directory, files=files):
+        pass
+    return {
+        "directory": str(paths.root),
+        "country": config.country,
+        "fingerprint": descriptor.fingerprint,
+        "auditors": len(config.auditors),
+    }
+
+
+def _checked(settings: dict[str, Any]) -> NodeConfig:
+    """Through the text form, so that what is written is what will be read."""
+    import tomli_w
+
+    from node.config import parse_config
+
+    return parse_config(tomli_w.dumps({"format": "concordat-node-v1", **settings}).encode())
+
+
+def make_descriptor(
+    config: NodeConfig, keys: NodeKeys, certificate: bytes, serial: int, now_ms: int
+) -> Descriptor:
+    """Sign a descriptor that says what the configuration says."""
+    from crypto.note import Ed25519Signer
+
+    fields = DescriptorFields(
+        country=config.country,
+        authority=config.authority,
+        endpoint=config.endpoint,
+        serial=serial,
+        issued_ms=now_ms // 1000 * 1000,
+        identity_key=keys.identity.verify_key.public,
+        ledger_vkey=Ed25519Signer(config.origin, keys.ledger).verifier.vkey,
+        tls_certificate=certificate,
+        auditors=[Auditor(name=one.name, key=bytes.fromhex(one.key)) for one in config.auditors],
+    )
+    return sign_descriptor(fields, keys.identity)
