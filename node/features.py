@@ -1,0 +1,187 @@
+"""Feature files: npz with feature vectors, read as hostile input.
+
+Only what ``numpy.savez`` writes is accepted: every size is checked from the headers before any array is read,
+nothing is unpickled, and members that are not asked for are never opened.
+
+Source: specs/matching.md, section 1, "Feature files".
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.profiles import MAX_FEATURES
+from node.errors import BadFeatureFile
+
+MAX_FILE_BYTES: Final = 2 * 2**30
+MAX_ARRAY_BYTES: Final = 2**30
+MAX_ROWS: Final = 2**20  # 64 blocks; larger galleries are imported in parts by another tool
+MAX_MEMBERS: Final = 32
+MAX_DIRECTORY_BYTES: Final = 16 * 2**10
+MAX_HEADER_BYTES: Final = 4096
+MAX_RECORD_CHARS: Final = 64
+
+_END_BYTES: Final = 22
+_LOCATOR_BYTES: Final = 20
+_HEADER: Final = re.compile(
+    rb"\{'descr': '([<>|=][a-zA-Z][0-9]{1,4})', 'fortran_order': (True|False), "
+    rb"'shape': \(([0-9]{1,10}),(?: ([0-9]{1,10}))?\), \} *\n"
+)
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFile:
+    """What a feature file holds.
+
+    Attributes:
+        embeddings: Float, shape ``(m, d)``, as stored; not yet checked for NaN.
+        records: One identifier for each row, all different; None when the file names none.
+    """
+
+    embeddings: NDArray[np.floating[Any]]
+    records: tuple[str, ...] | None
+
+
+def read_features(path: Path, d: int | None = None) -> FeatureFile:
+    """Read ``embeddings`` and, where present, ``record``.
+
+    Args:
+        path: The npz file.
+        d: When given, the dimension that the vectors must have.
+
+    Raises:
+        BadFeatureFile: Missing, malformed, oversized, another type or shape, or a repeated record.
+    """
+    if not path.is_file():
+        raise BadFeatureFile(f"{path.name}: no such file")
+    try:
+        with path.open("rb") as file:
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                return _read(archive, d)
+    except BadFeatureFile as error:
+        raise BadFeatureFile(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise BadFeatureFile(f"{path.name}: cannot be read: {error.strerror}") from error
+    except _BROKEN as error:
+        raise BadFeatureFile(f"{path.name}: not an intact npz file") from error
+
+
+def read_probe(text: str) -> NDArray[np.floating[Any]]:
+    """The one vector that ``FILE.npz`` or ``FILE.npz:INDEX`` names, float, shape ``(d,)``.
+
+    Raises:
+        BadFeatureFile: As `read_features`; no such row; or several rows and no index.
+    """
+    found = re.fullmatch(r"(.+\.npz):([0-9]{1,7})", text, re.DOTALL)
+    path, index = (Path(found[1]), int(found[2])) if found else (Path(text), None)
+    rows = read_features(path).embeddings
+    if index is None and len(rows) != 1:
+        raise BadFeatureFile(f"{path.name}: holds {len(rows)} vectors; name one as {path.name}:INDEX, from 0")
+    if index is not None and index >= len(rows):
+        raise BadFeatureFile(f"{path.name}: holds {len(rows)} vectors, so there is no index {index}")
+    probe: NDArray[np.floating[Any]] = rows[index or 0].copy()
+    return probe
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Bound what the zip reader will allocate for the list of members."""
+    size = file.seek(0, 2)
+    if size > MAX_FILE_BYTES:
+        raise BadFeatureFile(f"larger than {MAX_FILE_BYTES} bytes")
+    tail_size = min(size, _END_BYTES + _LOCATOR_BYTES)
+    file.seek(size - tail_size)
+    tail = file.read(tail_size)
+    end = tail[-_END_BYTES:]
+    if len(end) < _END_BYTES or end[:4] != b"PK\x05\x06" or end[20:22] != b"\0\0":
+        raise BadFeatureFile("not an npz file, or cut off")
+    if tail[:4] == b"PK\x06\x07":
+        raise BadFeatureFile("too many members")
+    if int.from_bytes(end[10:12], "little") > MAX_MEMBERS:
+        raise BadFeatureFile(f"more than {MAX_MEMBERS} members")
+    if int.from_bytes(end[12:16], "little") > MAX_DIRECTORY_BYTES:
+        raise BadFeatureFile("the list of members is too long")
+    file.seek(0)
+
+
+def _read(archive: zipfile.ZipFile, d: int | None) -> FeatureFile:
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) != len(archive.infolist()):
+        raise BadFeatureFile("two members have one name")
+    if "embeddings.npy" not in members:
+        raise BadFeatureFile("holds no array named 'embeddings'")
+    embeddings = _read_array(archive, members["embeddings.npy"], d)
+    records = None
+    if "record.npy" in members:
+        records = tuple(str(entry) for entry in _read_array(archive, members["record.npy"], None).tolist())
+        if len(records) != len(embeddings):
+            raise BadFeatureFile("'record' must have one entry for each row of 'embeddings'")
+        seen: dict[str, int] = {}
+        for row, record in enumerate(records):
+            if not record or not record.isprintable():
+                raise BadFeatureFile(f"'record' in row {row} is empty or not printable")
+            if seen.setdefault(record, row) != row:
+                raise BadFeatureFile(f"'record' in row {row} repeats that of row {seen[record]}")
+    return FeatureFile(embeddings, records)
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, d: int | None) -> NDArray[Any]:
+    name = info.filename.removesuffix(".npy")
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadFeatureFile(f"'{name}' is encrypted or compressed in an unknown way")
+    with archive.open(info) as member:
+        magic = member.read(8)
+        if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
+            raise BadFeatureFile(f"'{name}' is not a numpy array")
+        width = 2 if magic[6] == 1 else 4
+        length = int.from_bytes(member.read(width), "little")
+        if length > MAX_HEADER_BYTES:
+            raise BadFeatureFile(f"'{name}' has a header of {length} bytes")
+        found = _HEADER.fullmatch(member.read(length))
+        if not found:
+            raise BadFeatureFile(f"'{name}' must be a plain array of one or two dimensions")
+        dtype = _check_type(name, found[1].decode("ascii"))
+        shape = tuple(int(part) for part in found.groups()[2:] if part is not None)
+        _check_shape(name, shape, d)
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if size > MAX_ARRAY_BYTES:
+            raise BadFeatureFile(f"'{name}' is larger than {MAX_ARRAY_BYTES} bytes")
+        if info.file_size != 8 + width + length + size:
+            raise BadFeatureFile(f"'{name}' has another length than its header says")
+        data = member.read(size)
+        # Reading to the end makes the zip reader compare the checksum.
+        if len(data) != size or member.read(1):
+            raise BadFeatureFile(f"'{name}' is cut off")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if found[2] == b"True" else "C")
+
+
+def _check_type(name: str, descr: str) -> np.dtype[Any]:
+    kind, size = descr[1], int(descr[2:])
+    if name == "embeddings":
+        allowed = kind == "f" and size in (2, 4, 8)
+    else:
+        allowed = (kind == "U" and 1 <= size <= MAX_RECORD_CHARS) or (kind in "iu" and size in (1, 2, 4, 8))
+    if not allowed:
+        wanted = "float16, float32 or float64" if name == "embeddings" else "integers or short text"
+        raise BadFeatureFile(f"'{name}' must hold {wanted}, not {descr}")
+    return np.dtype(descr)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], d: int | None) -> None:
+    if len(shape) != (2 if name == "embeddings" else 1):
+        raise BadFeatureFile(f"'{name}' has {len(shape)} dimensions")
+    if not 1 <= shape[0] <= MAX_ROWS:
+        raise BadFeatureFile(f"'{name}' must have 1 to {MAX_ROWS} rows, not {shape[0]}")
+    if name == "embeddings" and not 2 <= shape[1] <= MAX_FEATURES:
+        raise BadFeatureFile(f"vectors must have 2 to {MAX_FEATURES} entries, not {shape[1]}")
+    if d is not None and shape[1] != d:
+        raise BadFeatureFile(f"vectors have {shape[1]} entries, but the profile wants {d}")

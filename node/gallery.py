@@ -1,0 +1,294 @@
+"""Galleries: templates in sealed blocks on disk, and which blocks count in SQLite.
+
+An import writes a new version beside the old one, syncs every file and directory, and then switches by one
+commit: after a power cut either the old version counts or the new one. Files that no row names are harmless
+and go at the next `sweep`.
+
+Source: specs/matching.md, section 1, "Galleries".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+)
+
+from crypto.contexts import Context, hash_fields
+from crypto.errors import InputError
+from crypto.profiles import MODALITIES, Profile
+from crypto.sealing import NONCE_BYTES, seal
+from crypto.templates import Template, empty_slot, make_templates
+from node.blocks import BLOCK_SLOTS, BlockRef, block_aad, load_block, load_records
+from node.errors import NoSuchGallery, StorageFailed
+from node.features import read_features, read_probe
+
+__all__ = ["BlockRef", "GalleryStore", "ImportReport", "Partition", "Staged", "load_block", "load_records"]
+__all__ += ["metadata", "read_probe"]
+
+VERSION_BYTES: Final = 16
+SALT_BYTES: Final = 32
+
+RandomBytes = Callable[[int], bytes]
+"""``os.urandom`` in a node; a seeded stream in tests."""
+
+metadata = MetaData()
+
+partitions = Table(
+    "gallery_partitions",
+    metadata,
+    Column("modality", String(16), primary_key=True),
+    Column("profile_digest", LargeBinary(32), primary_key=True),
+    Column("profile_name", String(48), nullable=False),
+    Column("version", LargeBinary(VERSION_BYTES), nullable=False),
+    Column("salt", LargeBinary(SALT_BYTES), nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("records", Integer, nullable=False),
+)
+
+blocks = Table(
+    "gallery_blocks",
+    metadata,
+    Column("version", LargeBinary(VERSION_BYTES), primary_key=True),
+    Column("block_index", Integer, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One gallery: all templates of one modality under one profile."""
+
+    modality: str
+    profile_name: str
+    profile_digest: bytes
+    records: int
+    blocks: int
+    commitment: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import made; ``digest`` is the state commitment that goes into the ledger."""
+
+    records: int
+    blocks: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A version that is complete on disk and does not count yet."""
+
+    report: ImportReport
+    modality: str
+    profile_name: str
+    profile_digest: bytes
+    version: bytes
+    salt: bytes
+    n: int
+    hashes: tuple[bytes, ...]
+
+
+class GalleryStore:
+    """All galleries of one node.
+
+    Args:
+        engine: Where the rows live; commits must be durable (``synchronous=FULL``).
+        directory: Where the sealed files live; made when missing.
+        seal_key: 32 bytes, the node's storage key.
+    """
+
+    def __init__(self, engine: Engine, directory: Path, seal_key: bytes) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._seal_key = seal_key
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        metadata.create_all(engine)
+
+    def import_file(self, path: Path, profile: Profile, modality: str, rng: RandomBytes) -> ImportReport:
+        """Replace the gallery of this modality and profile by the records of an npz file.
+
+        Raises:
+            BadFeatureFile: The file is malformed, oversized or of another dimension.
+            BadFeatures: A row that cannot become a template, by number.
+            StorageFailed: The disk refused; the old gallery still counts.
+        """
+        staged = self.stage(path, profile, modality, rng)
+        self.switch(staged)
+        return staged.report
+
+    def stage(self, path: Path, profile: Profile, modality: str, rng: RandomBytes) -> Staged:
+        """First half of an import: everything on disk and synced, nothing counts yet."""
+        if modality not in MODALITIES or modality != profile.modality:
+            raise InputError(f"the profile is for {profile.modality}, not for the modality that was named")
+        features = read_features(path, profile.d)
+        count = len(features.embeddings)
+        names = features.records or tuple(rng(8).hex() for _ in range(count))
+        templates = make_templates(features.embeddings, profile)
+        block_count = -(-count // BLOCK_SLOTS)
+        occupant = _shuffled(block_count * BLOCK_SLOTS, rng).reshape(block_count, BLOCK_SLOTS)
+        version, salt = rng(VERSION_BYTES), rng(SALT_BYTES)
+        target = self._directory / version.hex()
+        hashes = []
+        try:
+            target.mkdir(mode=0o700)
+            for index in range(block_count):
+                plain = _fill(occupant[index], templates).tobytes()
+                slots = [names[who] if who < count else None for who in occupant[index].tolist()]
+                listing = json.dumps(slots, separators=(",", ":")).encode("ascii")
+                place = (modality, profile.digest, version, index)
+                for kind, data in (("block", plain), ("records", listing)):
+                    aad = block_aad(kind, *place)
+                    sealed = seal(self._seal_key, Context.GALLERY_BLOCK, aad, data, rng(NONCE_BYTES))
+                    _write_synced(target / f"{index:06d}.{kind}", sealed)
+                hashes.append(hashlib.sha256(plain).digest())
+            _sync_directory(target)
+            _sync_directory(self._directory)
+        except OSError as error:
+            shutil.rmtree(target, ignore_errors=True)
+            raise StorageFailed(f"the gallery could not be written: {error.strerror}") from error
+        digest = _commitment(modality, profile.digest, salt, count, tuple(hashes))
+        report = ImportReport(count, block_count, digest)
+        return Staged(report, modality, profile.name, profile.digest, version, salt, profile.n, tuple(hashes))
+
+    def switch(self, staged: Staged) -> None:
+        """Second half of an import: from this commit on the new version counts."""
+        same = (partitions.c.modality == staged.modality) & (
+            partitions.c.profile_digest == staged.profile_digest
+        )
+        rows = [
+            {"version": staged.version, "block_index": index, "sha256": sha256}
+            for index, sha256 in enumerate(staged.hashes)
+        ]
+        with self._engine.begin() as connection:
+            old = select(partitions.c.version).where(same)
+            connection.execute(delete(blocks).where(blocks.c.version.in_(old)))
+            connection.execute(delete(partitions).where(same))
+            connection.execute(
+                insert(partitions).values(
+                    modality=staged.modality,
+                    profile_digest=staged.profile_digest,
+                    profile_name=staged.profile_name,
+                    version=staged.version,
+                    salt=staged.salt,
+                    n=staged.n,
+                    records=staged.report.records,
+                )
+            )
+            connection.execute(insert(blocks), rows)
+
+    def partitions(self) -> list[Partition]:
+        """All galleries, by modality and profile name."""
+        order = (partitions.c.modality, partitions.c.profile_name, partitions.c.profile_digest)
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(partitions).order_by(*order)).all()
+        return [self._describe(row) for row in rows]
+
+    def blocks(self, modality: str, profile_digest: bytes) -> list[BlockRef]:
+        """The blocks that a query under this profile searches, in order of their index.
+
+        Raises:
+            NoSuchGallery: Nothing was imported for them.
+        """
+        row = self._row(modality, profile_digest)
+        home = self._directory / row.version.hex()
+        return [
+            BlockRef(
+                str(home / f"{index:06d}.block"), modality, profile_digest, row.version, index, row.n, sha256
+            )
+            for index, sha256 in enumerate(self._hashes(row.version))
+        ]
+
+    def state_commitment(self, modality: str, profile_digest: bytes) -> bytes:
+        """32 bytes that fix every slot of the gallery and, being salted, tell nothing of it."""
+        return self._describe(self._row(modality, profile_digest)).commitment
+
+    def sweep(self) -> int:
+        """Delete the files of versions that do not count; returns how many versions went.
+
+        Call it at start, when no search still reads an older version.
+        """
+        with self._engine.connect() as connection:
+            kept = {row.version.hex() for row in connection.execute(select(partitions.c.version))}
+        gone = [entry for entry in self._directory.iterdir() if entry.is_dir() and entry.name not in kept]
+        for entry in gone:
+            shutil.rmtree(entry, ignore_errors=True)
+        return len(gone)
+
+    def _row(self, modality: str, profile_digest: bytes) -> Row[tuple[object, ...]]:
+        wanted = (partitions.c.modality == modality) & (partitions.c.profile_digest == profile_digest)
+        with self._engine.connect() as connection:
+            row = connection.execute(select(partitions).where(wanted)).first()
+        if row is None:
+            raise NoSuchGallery("no gallery of that modality and profile; run `concordat gallery import`")
+        return row
+
+    def _hashes(self, version: bytes) -> tuple[bytes, ...]:
+        wanted = select(blocks.c.sha256).where(blocks.c.version == version).order_by(blocks.c.block_index)
+        with self._engine.connect() as connection:
+            return tuple(bytes(row.sha256) for row in connection.execute(wanted))
+
+    def _describe(self, row: Row[tuple[object, ...]]) -> Partition:
+        hashes = self._hashes(row.version)
+        commitment = _commitment(row.modality, row.profile_digest, row.salt, row.records, hashes)
+        return Partition(
+            row.modality, row.profile_name, row.profile_digest, row.records, len(hashes), commitment
+        )
+
+
+def _commitment(
+    modality: str, profile_digest: bytes, salt: bytes, records: int, hashes: tuple[bytes, ...]
+) -> bytes:
+    fixed = (modality.encode(), profile_digest, salt, records.to_bytes(8, "big"))
+    return hash_fields(Context.GALLERY_STATE, *fixed, *hashes)
+
+
+def _shuffled(slots: int, rng: RandomBytes) -> NDArray[np.int64]:
+    """A random permutation that peers cannot predict: slots sorted by 64-bit random keys."""
+    keys = np.frombuffer(rng(8 * slots), "<u8")
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def _fill(occupant: NDArray[np.int64], templates: Template) -> Template:
+    """One block: the template of each occupant; an occupant beyond the last template is an empty slot."""
+    taken = occupant < len(templates)
+    n = templates.shape[1]
+    block = np.stack([empty_slot(n, slot) for slot in range(BLOCK_SLOTS)])
+    block[taken] = templates[occupant[taken]]
+    return block
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
