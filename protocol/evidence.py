@@ -2,7 +2,8 @@
 
 The receiver checks, in this order: the signature on the checkpoint; that the checkpoint continues the last
 one it saw of this log; that the leaf is in the tree; that the opening belongs to the leaf; that the
-statement is of the expected type. What the statement names (query, ciphertext, agreement) is then compared by the caller.
+statement is of the expected type. What the statement names (query, ciphertext, agreement) is then compared
+by the caller.
 
 Source: specs/ledger.md, section "Evidence".
 """

@@ -2,8 +2,8 @@
 
 An entry (*leaf*) is the minimum in clear: a format version, the hashed exchange id, the time, and a salted
 commitment. The commitment covers two parts. The *shared part* is what the other country must see of the
-entry to check that the rule "log before ..." was kept on this very query. The *private part* stays at home, for the
-auditor: officer, approver, case reference. An ``Opening`` reveals the first without the second.
+entry to check that the rule "log before ..." was kept on this very query. The *private part* stays at home,
+for the auditor: officer, approver, case reference. An ``Opening`` reveals the first without the second.
 
 Source: specs/ledger.md, sections "Entries" and "Statements".
 """

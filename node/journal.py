@@ -1,0 +1,189 @@
+"""The journal: statements in, durable ledger entries out, and the evidence that goes to the peer.
+
+``record`` is idempotent by exchange and statement type: after a crash the caller records again and gets
+the entry that is already there. A second, different statement of one type in one exchange is refused.
+
+Source: specs/ledger.md, sections "Statements" and "Evidence".
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crypto.errors import ConcordatError, LocalFault
+from node.files import Files
+from node.ledger_store import SCRATCH, LedgerDamaged, LedgerStore
+from node.payloads import PayloadStore
+from protocol.evidence import LogEvidence
+from protocol.payload import OpenedPayload, make_entry, open_as_node
+from protocol.statements import Leaf, Opening, Statement, exchange_in_leaf
+
+
+class AlreadyRecorded(LocalFault):
+    """This exchange has an entry of this type already, and it says something else."""
+
+    code = "already-recorded"
+
+
+class LedgerRolledBack(LocalFault):
+    """A peer holds a newer checkpoint of our ledger than we do: our copy is an older one.
+
+    Attributes:
+        seen_size: The size that the peer holds.
+    """
+
+    code = "ledger-rolled-back"
+
+    def __init__(self, message: str, seen_size: int) -> None:
+        super().__init__(message)
+        self.seen_size = seen_size
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An entry that is durable.
+
+    Attributes:
+        index: Its position in the ledger.
+        leaf: The entry.
+        opening: Reveals its shared part.
+    """
+
+    index: int
+    leaf: Leaf
+    opening: Opening
+
+
+class Journal:
+    """Writes statements to one ledger. Methods may be called from several threads."""
+
+    def __init__(
+        self,
+        ledger: LedgerStore,
+        storage_key: bytes,
+        auditors: Sequence[bytes] = (),
+        files: Files | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Open the journal of a ledger and sweep what a crash left behind.
+
+        Args:
+            ledger: The open ledger.
+            storage_key: 32 secret bytes that open this node's payloads.
+            auditors: X25519 public keys that every payload is sealed to as well.
+            files: The file seam.
+            random: Source of salts, keys and nonces.
+        """
+        self._ledger = ledger
+        self._storage_key = storage_key
+        self._auditors = tuple(auditors)
+        self._random = random
+        self._payloads = PayloadStore(ledger.directory, files or Files(), ledger.directory / SCRATCH)
+        self._mutex = threading.Lock()
+        self._known = 0
+        self._exchanges: dict[bytes, list[int]] = {}
+        self._refresh()
+        self._payloads.sweep(lambda leaf_hash: ledger.find_hash(leaf_hash) is not None)
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """The ledger underneath."""
+        return self._ledger
+
+    def record(self, statement: Statement, time_ms: int) -> Recorded:
+        """Log one statement; its payload and its entry are durable on return.
+
+        Args:
+            statement: Both parts; the shared part names the exchange.
+            time_ms: Milliseconds since 1970. Ignored if the statement is already there.
+
+        Raises:
+            AlreadyRecorded: The exchange has another statement of this type.
+            LedgerUnavailable: The disk refused; nothing was acknowledged, the call may be repeated.
+            LedgerDamaged: The ledger is not what it was.
+        """
+        with self._mutex:
+            self._refresh()
+            shared = statement.shared
+            earlier = self._find(shared.exchange_id, shared.type)
+            if earlier is not None:
+                index, payload = earlier
+                if payload.statement != statement:
+                    raise AlreadyRecorded(f"another {shared.type} is already logged for this exchange")
+                return Recorded(index, self._leaf(index), payload.opening)
+            leaf, box, opening = make_entry(
+                statement, time_ms, self._storage_key, self._auditors, self._random
+            )
+            self._payloads.put(leaf.leaf_hash, box)
+            index = self._ledger.append(leaf.to_bytes())
+            self._refresh()
+            return Recorded(index, leaf, opening)
+
+    def find(self, exchange_id: bytes, kind: str) -> Recorded | None:
+        """The entry of this statement type (e.g. ``"query.intent"``) in this exchange."""
+        with self._mutex:
+            self._refresh()
+            found = self._find(exchange_id, kind)
+            return found and Recorded(found[0], self._leaf(found[0]), found[1].opening)
+
+    def open(self, index: int) -> OpenedPayload | None:
+        """Both parts of the statement of an entry; None if its payload was erased."""
+        leaf = self._leaf(index)
+        box = self._payloads.get(leaf.leaf_hash)
+        if box is None:
+            return None
+        try:
+            return open_as_node(leaf, box, self._storage_key)
+        except ConcordatError as error:
+            raise LedgerDamaged(f"the payload of entry {index}: {error}") from None
+
+    def evidence(self, index: int, old_size: int) -> LogEvidence:
+        """What the peer needs to check entry ``index``, under the newest checkpoint.
+
+        Args:
+            index: Of a recorded entry.
+            old_size: The size of this ledger that the peer holds; 0 if it holds none.
+
+        Raises:
+            LedgerRolledBack: The peer holds more than we have.
+            LedgerDamaged: The entry has no payload, so it cannot be opened to anyone.
+        """
+        payload = self.open(index)
+        if payload is None:
+            raise LedgerDamaged(f"entry {index} has no payload")
+        head, note = self._ledger.published()
+        if old_size > head.size:
+            raise LedgerRolledBack(f"the peer holds size {old_size}, we have {head.size}", old_size)
+        return LogEvidence(
+            leaf=self._ledger.entry(index),
+            opening=payload.opening,
+            index=index,
+            inclusion=self._ledger.inclusion(index, head.size),
+            checkpoint=note,
+            old_size=old_size,
+            consistency=self._ledger.consistency(old_size, head.size),
+        )
+
+    def _leaf(self, index: int) -> Leaf:
+        try:
+            return Leaf.from_bytes(self._ledger.entry(index))
+        except ConcordatError as error:
+            raise LedgerDamaged(f"entry {index}: {error}") from None
+
+    def _find(self, exchange_id: bytes, kind: str) -> tuple[int, OpenedPayload] | None:
+        for index in self._exchanges.get(exchange_in_leaf(exchange_id), ()):
+            payload = self.open(index)
+            if payload is not None and payload.shared.type == kind:
+                return index, payload
+        return None
+
+    def _refresh(self) -> None:
+        """Take up entries that are new since the last look, also those a failed append left behind."""
+        self._ledger.settle()
+        size = self._ledger.size
+        for index in range(self._known, size):
+            self._exchanges.setdefault(self._leaf(index).exchange, []).append(index)
+        self._known = size
