@@ -1,7 +1,7 @@
 """The client side of the peer protocol: requests to the nodes of other countries, one pinned connection each.
 
-Everything here either returns a whole reply within its limit or raises ``PeerUnavailable``, ``PeerMisbehaved``
-or ``UnknownCertificate``. What a reply means is the session's business.
+Everything here either returns a whole reply within its limit or raises ``PeerUnavailable``,
+``PeerMisbehaved`` or ``UnknownCertificate``. What a reply means is the session's business.
 
 Source: specs/wire.md, section "Endpoints".
 """

@@ -1,0 +1,64 @@
+"""``concordat profile``: how feature vectors become templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.common import Json, emit, read_file, say, typed, write_new
+
+app = typer.Typer(help="The rules that turn feature vectors into templates.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a built-in profile, or a profile file.")],
+    json: Json = False,
+) -> None:
+    """Show a profile and its digest."""
+    with typed(json):
+        from crypto.profiles import MAX_PROFILE_BYTES, load_profile
+        from node.operations import show_profile
+        from node.profiles import builtin
+
+        path = Path(name)
+        known = load_profile(read_file(path, MAX_PROFILE_BYTES, "profile")) if path.suffix else builtin(name)
+        emit(json, show_profile(known), _show)
+
+
+def _show(result: dict[str, Any]) -> None:
+    for key, value in result.items():
+        say(f"{key:10} {value}")
+
+
+@app.command()
+def fit(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays: embeddings, and record ids.")],
+    name: Annotated[str, typer.Option(help="Name of the new profile.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new file, NAME.json.")],
+    family: Annotated[str, typer.Option(help="embedding-128 or embedding-256.")] = "embedding-256",
+    modality: Annotated[str, typer.Option(help="face, iris or fingerprint.")] = "face",
+    fitted_on: Annotated[str, typer.Option(help="Who these people are, in words.")] = "own people",
+    json: Json = False,
+) -> None:
+    """Fit the mean and the matrix on people who are not searched for."""
+    with typed(json):
+        import numpy as np
+
+        from crypto.fitting import fit_profile
+        from node.features import read_features
+        from node.operations import show_profile
+
+        features = read_features(file, None)
+        profile = fit_profile(
+            features.embeddings,
+            np.array(features.records) if features.records else None,
+            family,
+            name=name,
+            modality=modality,
+            fitted_on=fitted_on,
+        )
+        write_new(output, profile.to_bytes())
+        emit(json, show_profile(profile), _show)

@@ -1,0 +1,363 @@
+"""A node without sockets: its keys, ledger, state, galleries and trust, opened by one process under a lock.
+
+All methods are synchronous and are called from one thread at a time: the daemon gives them a thread of their
+own, so that its event loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Self
+
+from crypto.contexts import Context
+from crypto.errors import ConcordatError
+from crypto.hitsearch.parameters import plan_for
+from crypto.profiles import Profile, load_profile
+from crypto.sealing import open_sealed, seal
+from node.bodies import Bodies
+from node.config import NodeConfig, NodePaths
+from node.errors import BadConfig, NoAgreement, NodeBusy, StateDamaged, StorageFailed
+from node.files import AlreadyLocked, Files
+from node.gallery import GalleryStore
+from node.journal import Journal, Recorded
+from node.keys import NodeKeys, load_keys
+from node.ledger_store import LedgerStore
+from node.peer import Address
+from node.profiles import DIGESTS, builtin
+from node.setup import make_descriptor
+from node.state import PeerRow, State, open_engine
+from protocol import statements
+from protocol.agreement import Agreement, read_agreement
+from protocol.descriptor import Descriptor, read_descriptor
+from protocol.errors import BadDescriptor
+from protocol.exchange.commands import RememberCheckpoint
+from protocol.exchange.parties import Parties, Peer, PlanSizes, Seen
+from protocol.limits import MAX_DESCRIPTOR
+from protocol.roster import Roster
+from protocol.statements import Statement
+
+SOFTWARE: Final = "concordat 0.1.0"
+Clock = Callable[[], int]
+
+
+def wall_clock() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class NodeCore:
+    """One node, open. Use ``NodeCore.open``; close it, or use it as a context manager.
+
+    Attributes:
+        enforces_own_policy: True in every real node. Tests and the demo play a dishonest requester with
+            False, in process; no configuration, option or variable reaches it.
+    """
+
+    def __init__(
+        self,
+        paths: NodePaths,
+        config: NodeConfig,
+        keys: NodeKeys,
+        descriptor: Descriptor,
+        state: State,
+        journal: Journal,
+        clock: Clock,
+        *,
+        enforce_own_policy: bool,
+    ) -> None:
+        self.paths = paths
+        self.config = config
+        self.keys = keys
+        self.descriptor = descriptor
+        self.state = state
+        self.journal = journal
+        self.clock = clock
+        self.enforces_own_policy = enforce_own_policy
+        self.bodies = Bodies(paths.exchange)
+        self.galleries = GalleryStore(state.engine, paths.gallery, keys.storage)
+        self.roster = Roster.of(config.country, (read_descriptor(row.descriptor) for row in state.peers()))
+        self._agreements: dict[bytes, Agreement] = {}
+        for digest, _, note in state.agreements():
+            self._agreements[digest] = read_agreement(note)
+        self._stack = contextlib.ExitStack()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        files: Files | None = None,
+        clock: Clock = wall_clock,
+        enforce_own_policy: bool = True,
+    ) -> Self:
+        """Open a node's directory for this process alone.
+
+        Raises:
+            NoSuchNode, BadConfig: Nothing usable is there.
+            NodeBusy: Another process has it open.
+            StateDamaged, LedgerDamaged, StorageFailed: It cannot be trusted or written.
+        """
+        files = files or Files()
+        paths = NodePaths(directory)
+        config = paths.read_config()
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(files.lock(paths.lock))
+            except AlreadyLocked:
+                raise NodeBusy(f"another process has the node {paths.root} open") from None
+            except OSError as error:
+                raise StorageFailed(f"{paths.lock}: {error.strerror}") from None
+            keys = load_keys(paths.keys, paths.root / config.unlock_file)
+            descriptor = _own_descriptor(paths, config, keys, files, clock())
+            ledger = stack.enter_context(
+                LedgerStore.open(paths.ledger, config.origin, keys.ledger.seed, files)
+            )
+            state = State(open_engine(paths.state))
+            stack.callback(state.close)
+            journal = Journal(ledger, keys.storage, config.auditor_keys, files)
+            core = cls(
+                paths, config, keys, descriptor, state, journal, clock, enforce_own_policy=enforce_own_policy
+            )
+            core.galleries.sweep()
+            core._record_origin()
+            core._stack = stack.pop_all()
+            return core
+
+    def close(self) -> None:
+        """Give everything back, the lock last."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def country(self) -> str:
+        """This node's country."""
+        return self.config.country
+
+    # The ledger
+
+    def _record_origin(self) -> None:
+        exchange_id = _local_exchange(b"node.initialised", self.keys.identity.verify_key.public)
+        if self.journal.ledger.size == 0:
+            self.record(
+                statements.NodeInitialised(
+                    exchange_id=exchange_id,
+                    country=self.country,
+                    identity_key=self.keys.identity.verify_key.public,
+                    origin=self.config.origin,
+                ),
+                statements.Installed(authority=self.config.authority, software=SOFTWARE),
+            )
+
+    def record(self, shared: statements.SharedPart, private: statements.PrivatePart) -> Recorded:
+        """Log one statement, now; durable on return."""
+        return self.journal.record(Statement(shared, private), self.clock())
+
+    def evidence(self, index: int, old_size: int) -> bytes:
+        """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
+        return self.journal.evidence(index, old_size).to_bytes()
+
+    def seen(self, country: str) -> Seen | None:
+        """The newest checkpoint of a peer's ledger that was verified and stored here."""
+        row = self._peer_row(country)
+        return None if row is None or row.seen_size == 0 else Seen(row.seen_size, row.seen_root)
+
+    def remember(self, command: RememberCheckpoint) -> None:
+        """Store a newer checkpoint of a peer; an older one than the stored one changes nothing."""
+        row = self._peer_row(command.peer)
+        if row is not None and command.size > row.seen_size:
+            self.state.advance_checkpoint(
+                command.peer, row.seen_size, command.size, command.root, command.note
+            )
+
+    def _peer_row(self, country: str) -> PeerRow | None:
+        return next((row for row in self.state.peers() if row.country == country), None)
+
+    # Peers and agreements
+
+    def accept_peer(self, descriptor: Descriptor, operator: str) -> Recorded:
+        """Take a descriptor into the roster, logged; the operator has confirmed its fingerprint.
+
+        Raises:
+            BadDescriptor: The roster does not allow it.
+        """
+        roster = self.roster.accept(descriptor)
+        exchange_id = _local_exchange(b"peer.accepted", descriptor.digest)
+        held = self._peer_row(descriptor.country)
+        if held is not None and held.descriptor == descriptor.note:
+            known = self.journal.find(exchange_id, "peer.accepted")
+            if known is not None:
+                return known
+        if held is not None and held.seen_size and self._ledger_changed(descriptor):
+            raise BadDescriptor(f"{descriptor.country} comes with another ledger than the one seen so far")
+        recorded = self.record(
+            statements.PeerAccepted(
+                exchange_id=exchange_id,
+                country=self.country,
+                peer=descriptor.country,
+                descriptor=descriptor.digest,
+            ),
+            statements.Operated(operator=operator),
+        )
+        seen = (held.seen_size, held.seen_root, held.seen_checkpoint) if held else (0, bytes(32), b"")
+        self.state.put_peer(PeerRow(descriptor.country, descriptor.note, self.clock(), *seen))
+        self.roster = roster
+        return recorded
+
+    def _ledger_changed(self, descriptor: Descriptor) -> bool:
+        held = self.roster.peer(descriptor.country).fields.ledger_vkey
+        return descriptor.fields.ledger_vkey != held
+
+    def accept_agreement(self, agreement: Agreement, note: bytes, operator: str) -> Recorded:
+        """Put an agreement in force on this node, logged.
+
+        Raises:
+            BadAgreement: Not signed by both, or not between this node and an accepted peer as they are now.
+            UnknownPeer: The other party is not in the roster.
+        """
+        peer = next(country for country in agreement.countries if country != self.country)
+        agreement.require_parties(self.descriptor, self.roster.peer(peer))
+        exchange_id = _local_exchange(b"agreement.accepted", agreement.digest)
+        if agreement.digest in self._agreements:
+            known = self.journal.find(exchange_id, "agreement.accepted")
+            if known is not None:
+                return known
+        recorded = self.record(
+            statements.AgreementAccepted(
+                exchange_id=exchange_id,
+                country=self.country,
+                peer=peer,
+                agreement=agreement.digest,
+            ),
+            statements.Operated(operator=operator),
+        )
+        self.state.put_agreement(agreement.digest, peer, note, self.clock())
+        self._agreements[agreement.digest] = agreement
+        return recorded
+
+    def agreement(self, digest: bytes, peer: str) -> Agreement | None:
+        """An agreement with this peer in force here, by digest."""
+        found = self._agreements.get(digest)
+        return found if found is not None and peer in found.countries else None
+
+    def agreements_with(self, peer: str) -> list[Agreement]:
+        """All agreements with a peer, the one with the highest serial first."""
+        found = [one for one in self._agreements.values() if peer in one.countries]
+        return sorted(found, key=lambda one: one.fields.serial, reverse=True)
+
+    def current_agreement(self, peer: str) -> Agreement:
+        """The agreement under which a new query to this peer is asked; raises ``NoAgreement``."""
+        found = self.agreements_with(peer)
+        if not found:
+            raise NoAgreement(f"no agreement with {peer} is in force here")
+        now = self.clock()
+        valid = [one for one in found if one.fields.not_before_ms <= now < one.fields.not_after_ms]
+        return (valid or found)[0]
+
+    def parties(self, country: str) -> Parties:
+        """Both sides of an exchange with a peer; raises ``UnknownPeer``."""
+        peer = self.roster.peer(country)
+        return Parties(self.country, self.keys.identity, Peer(country, peer.identity, peer.ledger))
+
+    def address(self, country: str) -> Address:
+        """Where a peer is reached; raises ``UnknownPeer``."""
+        fields = self.roster.peer(country).fields
+        return Address(country, fields.endpoint, fields.tls_certificate)
+
+    # Profiles
+
+    def profile(self, digest: bytes) -> Profile:
+        """A profile that this node knows, by digest; raises ``BadConfig``."""
+        for name, known in DIGESTS.items():
+            if known == digest.hex():
+                return builtin(name)
+        stored = self.state.profile_file(digest)
+        if stored is None:
+            raise BadConfig(f"no profile with digest {digest.hex()[:16]}… is known here")
+        return load_profile(stored, digest)
+
+    def add_profile(self, profile: Profile) -> None:
+        """Keep a profile of the operator's, so that agreements can name it."""
+        self.state.put_profile(profile.digest, profile.name, profile.to_bytes())
+
+    def sizes(self, profile: Profile) -> PlanSizes:
+        """The exact lengths of the search plan of a profile."""
+        plan = plan_for(profile.search)
+        return PlanSizes(plan.identifier, plan.query_bytes, plan.answer_block_bytes)
+
+    # Sealed small things
+
+    def seal(self, place: bytes, plaintext: bytes) -> bytes:
+        """Seal a small secret of the state (a session, a query key) to its place."""
+        return seal(self.keys.query, Context.STORAGE, place, plaintext, os.urandom(12))
+
+    def open_sealed(self, place: bytes, sealed: bytes) -> bytes:
+        """Open what ``seal`` made; raises ``SealBroken``."""
+        return open_sealed(self.keys.query, Context.STORAGE, place, sealed)
+
+    # Status
+
+    def status(self) -> dict[str, Any]:
+        """What ``node status`` shows."""
+        head, _ = self.journal.ledger.published()
+        return {
+            "country": self.country,
+            "authority": self.config.authority,
+            "endpoint": self.config.endpoint,
+            "fingerprint": self.descriptor.fingerprint,
+            "ledger": {"origin": self.config.origin, "size": head.size, "root": head.root.hex()},
+            "peers": sorted(self.roster.peers),
+            "agreements": [digest.hex() for digest in self._agreements],
+            "exchanges": self.state.count_exchanges(),
+            "galleries": self.gallery_list(),
+        }
+
+    def gallery_list(self) -> list[dict[str, Any]]:
+        """Galleries in counts."""
+        return [
+            {
+                "modality": one.modality,
+                "profile": one.profile_name,
+                "profile_digest": one.profile_digest.hex(),
+                "records": one.records,
+                "blocks": one.blocks,
+            }
+            for one in self.galleries.partitions()
+        ]
+
+
+def _local_exchange(kind: bytes, subject: bytes) -> bytes:
+    """The exchange id of an entry that belongs to no exchange: the same subject always gives the same one."""
+    return hashlib.sha256(kind + b"\0" + subject).digest()[:16]
+
+
+def _own_descriptor(
+    paths: NodePaths, config: NodeConfig, keys: NodeKeys, files: Files, now_ms: int
+) -> Descriptor:
+    """The stored descriptor, or its next edition when the configuration says something else now."""
+    data = files.read(paths.descriptor, MAX_DESCRIPTOR)
+    if data is None:
+        raise StateDamaged("the node's descriptor is missing")
+    try:
+        held = read_descriptor(data)
+    except ConcordatError as error:
+        raise StateDamaged(f"the node's descriptor: {error}") from None
+    issued = max(now_ms, held.fields.issued_ms)
+    made = make_descriptor(config, keys, held.fields.tls_certificate, held.fields.serial + 1, issued)
+    same = made.fields.model_copy(update={"serial": held.fields.serial, "issued_ms": held.fields.issued_ms})
+    if same == held.fields:
+        return held
+    try:
+        files.write_atomic(paths.descriptor, made.note)
+    except OSError as error:
+        raise StorageFailed(f"the descriptor could not be written: {error.strerror}") from None
+    return made

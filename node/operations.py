@@ -1,0 +1,213 @@
+"""What an operator can have a node do, by name: one table, for a served node and for one that is not.
+
+Every operation takes the open node, a JSON object of arguments and a progress report; it gives a JSON object.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from crypto.errors import ConcordatError
+from crypto.profiles import MAX_PROFILE_BYTES, Profile, load_profile
+from node.admin import Report
+from node.core import NodeCore
+from node.errors import BadConfig
+from node.gallery import Staged
+from node.profiles import builtin
+from protocol import statements
+from protocol.agreement import read_agreement, sign_agreement
+from protocol.descriptor import Descriptor, read_descriptor
+from protocol.errors import BadAgreement, BadDescriptor
+
+Operation = Callable[[NodeCore, dict[str, Any], Report], dict[str, Any]]
+
+
+def text(arguments: dict[str, Any], name: str, default: str | None = None) -> str:
+    """A text argument; raises ``BadConfig`` when it is missing or not text."""
+    value = arguments.get(name, default)
+    if not isinstance(value, str):
+        raise BadConfig(f"{name}: a text is expected")
+    return value
+
+
+def _bytes(arguments: dict[str, Any], name: str) -> bytes:
+    try:
+        return base64.b64decode(text(arguments, name), validate=True)
+    except binascii.Error:
+        raise BadConfig(f"{name}: base64 is expected") from None
+
+
+def find_profile(core: NodeCore, name: str) -> Profile:
+    """A profile by built-in name, by the name of a stored one, or by the path of a file (``.json``)."""
+    if name.endswith(".json"):
+        try:
+            with Path(name).open("rb") as file:
+                data = file.read(MAX_PROFILE_BYTES + 1)
+        except OSError as error:
+            raise BadConfig(f"profile {name}: {error.strerror}") from None
+        profile = load_profile(data)
+        core.add_profile(profile)
+        return profile
+    stored = core.state.profile_named(name)
+    return load_profile(stored) if stored is not None else builtin(name)
+
+
+def _status(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return {**core.status(), "served": False}
+
+
+def _peer_export(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return {
+        "country": core.country,
+        "descriptor": base64.b64encode(core.descriptor.note).decode(),
+        "fingerprint": core.descriptor.fingerprint,
+    }
+
+
+def _shown_peer(descriptor: Descriptor) -> dict[str, Any]:
+    fields = descriptor.fields
+    return {
+        "country": fields.country,
+        "authority": fields.authority,
+        "endpoint": fields.endpoint,
+        "serial": fields.serial,
+        "fingerprint": descriptor.fingerprint,
+    }
+
+
+def _peer_add(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    descriptor = read_descriptor(_bytes(arguments, "descriptor"))
+    confirmed = text(arguments, "fingerprint", "").replace(" ", "").lower()
+    if not confirmed:
+        return {"accepted": False, "peer": _shown_peer(descriptor)}
+    if confirmed != descriptor.fingerprint.replace(" ", ""):
+        raise BadDescriptor("the descriptor has another fingerprint than the confirmed one")
+    recorded = core.accept_peer(descriptor, text(arguments, "operator", "operator"))
+    return {"accepted": True, "peer": _shown_peer(descriptor), "entry": recorded.index}
+
+
+def _peer_show(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    wanted = text(arguments, "country", "")
+    countries = [wanted] if wanted else sorted(core.roster.peers)
+    shown = []
+    for country in countries:
+        seen = core.seen(country) if country in core.roster.peers else None
+        size = {"seen_size": seen.size if seen else 0}
+        shown.append({**_shown_peer(core.roster.peer(country)), **size})
+    return {"peers": shown}
+
+
+def _agreement_sign(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Add our signature if it is missing; put the agreement in force here once both have signed."""
+    data = _bytes(arguments, "agreement")
+    try:
+        signed = core.country in read_agreement(data).signed_by
+    except BadAgreement:
+        signed = False
+    note = data if signed else sign_agreement(data, core.country, core.keys.identity)
+    agreement = read_agreement(note)
+    entry = None
+    if agreement.in_force:
+        entry = core.accept_agreement(agreement, note, text(arguments, "operator", "operator")).index
+    return {
+        "agreement": base64.b64encode(note).decode(),
+        "digest": agreement.digest.hex(),
+        "signed_by": sorted(agreement.signed_by),
+        "in_force": agreement.in_force,
+        "entry": entry,
+    }
+
+
+def stage_gallery(core: NodeCore, arguments: dict[str, Any], profile: Profile) -> Staged:
+    """The long half of an import: reads the file and writes sealed blocks; nothing counts yet."""
+    return core.galleries.stage(
+        Path(text(arguments, "file")), profile, text(arguments, "modality"), os.urandom
+    )
+
+
+def finish_gallery(core: NodeCore, arguments: dict[str, Any], staged: Staged) -> dict[str, Any]:
+    """The short half: log it, then let it count."""
+    made = staged.report
+    recorded = core.record(
+        statements.GalleryImported(
+            exchange_id=staged.version, country=core.country, gallery_commitment=made.digest
+        ),
+        statements.ImportedGallery(
+            modality=staged.modality,
+            profile=staged.profile_digest,
+            records=made.records,
+            blocks=made.blocks,
+            operator=text(arguments, "operator", "operator"),
+        ),
+    )
+    core.galleries.switch(staged)
+    return {
+        "records": made.records,
+        "blocks": made.blocks,
+        "commitment": made.digest.hex(),
+        "profile_digest": staged.profile_digest.hex(),
+        "entry": recorded.index,
+    }
+
+
+def _gallery_import(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    report({"step": "sealing templates"})
+    profile = find_profile(core, text(arguments, "profile"))
+    return finish_gallery(core, arguments, stage_gallery(core, arguments, profile))
+
+
+def _gallery_list(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return {"galleries": core.gallery_list()}
+
+
+def _profile_show(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return show_profile(find_profile(core, text(arguments, "name")))
+
+
+def show_profile(profile: Profile) -> dict[str, Any]:
+    """What people want to know of a profile: everything but the arrays."""
+    search = profile.search
+    return {
+        "name": profile.name,
+        "version": profile.version,
+        "modality": profile.modality,
+        "fitted_on": profile.fitted_on,
+        "digest": profile.digest.hex(),
+        "d": profile.d,
+        "n": search.n,
+        "bound": search.bound,
+        "norm": search.norm,
+        "threshold": search.threshold,
+    }
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "status": _status,
+    "peer.export": _peer_export,
+    "peer.add": _peer_add,
+    "peer.show": _peer_show,
+    "agreement.sign": _agreement_sign,
+    "gallery.import": _gallery_import,
+    "gallery.list": _gallery_list,
+    "profile.show": _profile_show,
+}
+
+
+def run_offline(
+    directory: Path, operation: str, arguments: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Open the node in this process, perform one operation and close it.
+
+    Raises:
+        NodeBusy: It is open elsewhere, yet not served.
+        ConcordatError: Whatever the operation raises.
+    """
+    if operation not in OPERATIONS:
+        raise ConcordatError(f"no operation {operation!r}")
+    with NodeCore.open(directory) as core:
+        return OPERATIONS[operation](core, arguments, report)
