@@ -23,7 +23,7 @@ from crypto.profiles import SearchProfile
 from node import engine_worker as worker
 from node.engine_worker import Scheme
 from node.errors import WorkerLost
-from node.gallery import BlockRef
+from node.blocks import BlockRef
 from node.logging import log
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ import numpy as np
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadKeys, ConcordatError, LocalFault
 from crypto.profiles import SearchProfile
-from node.gallery import BlockRef, load_block
+from node.blocks import BlockRef, load_block
 
 T = TypeVar("T")
 

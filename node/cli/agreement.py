@@ -45,9 +45,10 @@ def new(
             raise BadConfig("an agreement has two parties: name two descriptors with --party")
         first, second = (read_descriptor(read_file(one, MAX_DESCRIPTOR, "descriptor")) for one in parties)
         path = Path(profile)
-        known = builtin(profile)
         if path.suffix:
             known = load_profile(read_file(path, MAX_PROFILE_BYTES, "profile"))
+        else:
+            known = builtin(profile)
         directions = [(first.country, second.country), (second.country, first.country)]
         now_ms = time.time_ns() // 1_000_000_000 * 1000
         try:
@@ -88,7 +89,7 @@ def new(
 def sign(directory: Directory, file: File, json: Json = False) -> None:
     """Sign an agreement as this node's country; once both have signed, it is in force on this node.
 
-    The signed text replaces the file. Signing again changes nothing, and puts a now complete agreement in force.
+    The signed text replaces the file. Signing again puts an agreement in force that is complete by now.
     """
     with typed(json):
         data = base64.b64encode(read_file(file, MAX_AGREEMENT, "agreement")).decode()
