@@ -33,6 +33,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import InputError
@@ -173,7 +174,11 @@ class GalleryStore:
         return Staged(report, modality, profile.name, profile.digest, version, salt, profile.n, tuple(hashes))
 
     def switch(self, staged: Staged) -> None:
-        """Second half of an import: from this commit on the new version counts."""
+        """Second half of an import: from this commit on the new version counts.
+
+        Raises:
+            StorageFailed: The commit failed; the old version, if any, still counts.
+        """
         same = (partitions.c.modality == staged.modality) & (
             partitions.c.profile_digest == staged.profile_digest
         )
@@ -181,22 +186,25 @@ class GalleryStore:
             {"version": staged.version, "block_index": index, "sha256": sha256}
             for index, sha256 in enumerate(staged.hashes)
         ]
-        with self._engine.begin() as connection:
-            old = select(partitions.c.version).where(same)
-            connection.execute(delete(blocks).where(blocks.c.version.in_(old)))
-            connection.execute(delete(partitions).where(same))
-            connection.execute(
-                insert(partitions).values(
-                    modality=staged.modality,
-                    profile_digest=staged.profile_digest,
-                    profile_name=staged.profile_name,
-                    version=staged.version,
-                    salt=staged.salt,
-                    n=staged.n,
-                    records=staged.report.records,
+        try:
+            with self._engine.begin() as connection:
+                old = select(partitions.c.version).where(same)
+                connection.execute(delete(blocks).where(blocks.c.version.in_(old)))
+                connection.execute(delete(partitions).where(same))
+                connection.execute(
+                    insert(partitions).values(
+                        modality=staged.modality,
+                        profile_digest=staged.profile_digest,
+                        profile_name=staged.profile_name,
+                        version=staged.version,
+                        salt=staged.salt,
+                        n=staged.n,
+                        records=staged.report.records,
+                    )
                 )
-            )
-            connection.execute(insert(blocks), rows)
+                connection.execute(insert(blocks), rows)
+        except SQLAlchemyError as error:
+            raise StorageFailed("the switch to the new gallery was not stored; the old one counts") from error
 
     def partitions(self) -> list[Partition]:
         """All galleries, by modality and profile name."""
