@@ -1,0 +1,194 @@
+"""The entries of a ledger: their form, and with an auditor's key what they say and in which order.
+
+Source: specs/ledger.md, sections "Entries" and "Rules within one ledger".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from crypto.errors import ConcordatError, SealBroken
+from protocol import limits, tiles
+from protocol.audit.reader import LedgerReader
+from protocol.audit.report import Findings, Rule
+from protocol.audit.tree import Tree, read_file
+from protocol.payload import MAX_PAYLOAD_BYTES, BadOpening, PayloadBox, is_for, open_as_auditor, payload_path
+from protocol.statements import Asked, Leaf, NodeInitialised, SharedPart
+
+CLOCK_TOLERANCE_MS: Final = limits.CLOCK_SKEW
+
+OWN_SIDE: Final = {
+    "query.intent": "requester",
+    "query.withheld": "requester",
+    "query.result": "requester",
+    "query.accepted": "responder",
+    "query.refused": "responder",
+    "query.answered": "responder",
+    "query.failed": "responder",
+    "query.claimed": "responder",
+}
+"""Which party of a query has statements of this type on its own ledger."""
+
+_NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "query.result": ("query.intent",),
+    "query.answered": ("query.accepted",),
+    "query.failed": ("query.accepted",),
+    "query.claimed": ("query.accepted", "query.refused"),
+}
+"""A statement needs one of these before it in the same exchange."""
+
+_EXCLUDES: Final[dict[str, tuple[str, ...]]] = {
+    "query.intent": ("query.withheld",),
+    "query.withheld": ("query.intent",),
+    "query.accepted": ("query.refused",),
+    "query.refused": ("query.accepted",),
+    "query.answered": ("query.failed",),
+    "query.failed": ("query.answered",),
+}
+"""A statement must not come after one of these in the same exchange."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry that could be read.
+
+    Attributes:
+        index: Its position.
+        leaf: What is in clear.
+        shared: What its payload says; None if there was no key or it did not open.
+    """
+
+    index: int
+    leaf: Leaf
+    shared: SharedPart | None = None
+
+
+def read_leaves(tree: Tree, findings: Findings) -> list[Entry]:
+    """Parse every entry as a leaf; check form, uniqueness and the clock."""
+    entries: list[Entry] = []
+    first: dict[bytes, int] = {}
+    newest = 0
+    for index, data in enumerate(tree.entries):
+        if data is None:
+            continue
+        file = tiles.bundle_at(tree.size, index // tiles.TILE_WIDTH).path
+        if first.setdefault(data, index) != index:
+            findings.add(Rule.DUPLICATE_ENTRY, f"the same bytes as entry {first[data]}", file, index)
+        try:
+            leaf = Leaf.from_bytes(data)
+        except ConcordatError as error:
+            findings.add(Rule.ENTRY_FORM, str(error), file, index)
+            continue
+        if leaf.time_ms < newest - CLOCK_TOLERANCE_MS:
+            behind = newest - leaf.time_ms
+            findings.add(Rule.CLOCK_BACKWARD, f"{behind} ms before an earlier entry", file, index)
+        newest = max(newest, leaf.time_ms)
+        entries.append(Entry(index, leaf))
+    return entries
+
+
+def open_payloads(
+    reader: LedgerReader, entries: Sequence[Entry], auditor_key: bytes, findings: Findings
+) -> list[Entry]:
+    """Open what is sealed to this auditor and check it against the leaves."""
+    return [_opened(reader, entry, auditor_key, findings) for entry in entries]
+
+
+def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Findings) -> Entry:
+    path = payload_path(entry.leaf.leaf_hash)
+    data = read_file(reader, path, MAX_PAYLOAD_BYTES, findings)
+    if data is None:
+        findings.add(Rule.PAYLOAD_MISSING, "the entry has no readable payload", path, entry.index)
+        return entry
+    try:
+        box = PayloadBox.from_bytes(data)
+    except ConcordatError as error:
+        findings.add(Rule.PAYLOAD_FORM, str(error), path, entry.index)
+        return entry
+    if not is_for(box, auditor_key):
+        findings.note("Some payloads are not sealed to this auditor; what they say was not checked.")
+        return entry
+    try:
+        return Entry(entry.index, entry.leaf, open_as_auditor(entry.leaf, box, auditor_key).shared)
+    except SealBroken as error:
+        findings.add(Rule.PAYLOAD_SEAL, str(error), path, entry.index)
+    except BadOpening as error:
+        findings.add(Rule.PAYLOAD_COMMITMENT, str(error), path, entry.index)
+    except ConcordatError as error:
+        findings.add(Rule.PAYLOAD_FORM, str(error), path, entry.index)
+    return entry
+
+
+def country_of(entries: Sequence[Entry]) -> str | None:
+    """Whose ledger this is, by its first statement."""
+    for entry in entries:
+        if isinstance(entry.shared, NodeInitialised):
+            return entry.shared.country
+    return None
+
+
+def check_order(entries: Sequence[Entry], findings: Findings) -> None:
+    """The rules within one ledger: who may say what, how often, after what, and of the same query."""
+    country = country_of(entries)
+    exchanges: dict[bytes, dict[str, Entry]] = {}
+    # An unopened entry of an exchange may be the very one that another needs, so nothing is concluded from
+    # an absence there.
+    partly_sealed = {entry.leaf.exchange for entry in entries if entry.shared is None}
+    for entry in entries:
+        if entry.shared is None:
+            continue
+        where = f"entry {entry.index}"
+        shared = entry.shared
+        _check_owner(shared, entry.index, country, findings)
+        earlier = exchanges.setdefault(entry.leaf.exchange, {})
+        if shared.type in earlier:
+            what = f"a second {shared.type} in the exchange of entry {earlier[shared.type].index}"
+            findings.add(Rule.REPEATED_STATEMENT, what, index=entry.index, blame=country)
+        needed = _NEEDS.get(shared.type)
+        if (
+            needed
+            and not any(kind in earlier for kind in needed)
+            and entry.leaf.exchange not in partly_sealed
+        ):
+            what = f"{shared.type} has no {' or '.join(needed)} before it"
+            findings.add(Rule.ORDER, what, index=entry.index, blame=country, where=where)
+        for kind in _EXCLUDES.get(shared.type, ()):
+            if kind in earlier:
+                what = f"{shared.type} after the {kind} of entry {earlier[kind].index}"
+                findings.add(Rule.ORDER, what, index=entry.index, blame=country, where=where)
+        for other in earlier.values():
+            _check_same_query(other, entry, country, findings)
+        earlier.setdefault(shared.type, entry)
+
+
+def _check_owner(shared: SharedPart, index: int, country: str | None, findings: Findings) -> None:
+    if index == 0 and not isinstance(shared, NodeInitialised):
+        findings.add(Rule.FIRST_STATEMENT, f"the first entry is {shared.type}, not node.initialised", index=0)
+    if country is None:
+        return
+    owner = getattr(shared, OWN_SIDE.get(shared.type, "country"), country)
+    if owner != country:
+        what = f"a {shared.type} of {owner} on the ledger of {country}"
+        findings.add(Rule.FOREIGN_STATEMENT, what, index=index, blame=country)
+
+
+def _check_same_query(one: Entry, other: Entry, country: str | None, findings: Findings) -> None:
+    for name in differing(one.shared, other.shared):
+        what = f"names another {name} than entry {one.index} of the same exchange"
+        findings.add(Rule.QUERY_CHANGED, what, index=other.index, blame=country)
+
+
+def differing(one: SharedPart | None, other: SharedPart | None) -> list[str]:
+    """Fields that both statements have and that must agree within one exchange, but do not."""
+    names = ["requester", "responder", "agreement", "query_hash", "ciphertext_hash", "answer_hash"]
+    if isinstance(one, Asked) and isinstance(other, Asked):
+        names += ["purpose", "legal_basis", "offence", "person_category", "modality", "authority"]
+    missing = object()
+    found = []
+    for name in names:
+        mine, theirs = getattr(one, name, missing), getattr(other, name, missing)
+        if missing not in (mine, theirs) and None not in (mine, theirs) and mine != theirs:
+            found.append(name)
+    return found

@@ -1,0 +1,235 @@
+"""Reconciliation of several ledgers: does each exchange have its twin, and do both say the same?
+
+Without an auditor's key only the hashed exchange ids and the times can be paired, and what was logged stays
+unknown; the report says so. With the key both sides' shared parts are read and compared.
+
+An entry without a twin among the given ledgers may belong to a country that is not among them: a finding is
+made only where the ledger that must hold the twin is there.
+
+Source: specs/ledger.md, section "Reconciliation".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from protocol import limits
+from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
+from protocol.audit.report import Finding, Findings, ReconcileReport, Rule
+from protocol.audit.verify import AuditedLedger, LedgerInput, audit_ledger
+
+SKEW_TOLERANCE_MS: Final = limits.CLOCK_SKEW
+
+Side = dict[str, Entry]
+"""The statements of one exchange on one ledger, by type."""
+
+
+def reconcile(
+    ledgers: Mapping[str, LedgerInput],
+    answer_deadline_ms: int = limits.MAX_ANSWER_PERIOD,
+    report_deadline_ms: int = limits.FETCH_PERIOD + limits.REPORT_PERIOD,
+) -> ReconcileReport:
+    """Audit each ledger, then all of them together.
+
+    Args:
+        ledgers: By a name for the findings; each with its policy and, if payloads are to be read, its key.
+        answer_deadline_ms: After acceptance, by then the answer must be logged.
+        report_deadline_ms: After the answer, by then the result must be logged and reported.
+
+    A deadline counts as passed when the same ledger has an entry later than it; a ledger that simply ends is
+    given the benefit of the doubt.
+    """
+    audited = {name: audit_ledger(given) for name, given in ledgers.items()}
+    findings = Findings()
+    opened = {name: one for name, one in audited.items() if _is_opened(one)}
+    closed = [name for name in audited if name not in opened]
+    counts: Counter[str] = Counter()
+    if closed:
+        findings.note(
+            "Not read (no auditor's key, or not sealed to it): "
+            f"{', '.join(closed)}. There exchanges are paired by hashed id and time only; whether both sides "
+            "logged the same query, answer and result was not checked."
+        )
+    _pair_by_hash(audited, counts, findings, both_opened=set(opened))
+    _pair_by_content(opened, counts, findings, answer_deadline_ms, report_deadline_ms)
+    return ReconcileReport(
+        ok=not findings.kept and all(one.report.ok for one in audited.values()),
+        ledgers={name: one.report for name, one in audited.items()},
+        findings=tuple(findings.kept),
+        exchanges=dict(counts),
+        unchecked=tuple(findings.unchecked),
+    )
+
+
+def _is_opened(ledger: AuditedLedger) -> bool:
+    return country_of(ledger.entries) is not None
+
+
+def _pair_by_hash(
+    audited: Mapping[str, AuditedLedger], counts: Counter[str], findings: Findings, both_opened: set[str]
+) -> None:
+    """What can be said of exchanges of which at least one side is sealed to us."""
+    spans: dict[bytes, dict[str, tuple[int, int]]] = {}
+    for name, ledger in audited.items():
+        for entry in ledger.entries:
+            by_name = spans.setdefault(entry.leaf.exchange, {})
+            low, high = by_name.get(name, (entry.leaf.time_ms, entry.leaf.time_ms))
+            by_name[name] = (min(low, entry.leaf.time_ms), max(high, entry.leaf.time_ms))
+    for exchange, by_name in spans.items():
+        if set(by_name) <= both_opened:
+            continue
+        counts["unpaired" if len(by_name) == 1 else "paired-by-id"] += 1
+        latest_start = max(low for low, _ in by_name.values())
+        earliest_end = min(high for _, high in by_name.values())
+        if latest_start - earliest_end > limits.FETCH_PERIOD + limits.REPORT_PERIOD:
+            what = f"on {' and '.join(sorted(by_name))}, {latest_start - earliest_end} ms apart"
+            findings.add(Rule.CLOCK_SKEW, what, where=_name(exchange))
+    if counts["unpaired"]:
+        findings.note("Unpaired exchanges may belong to other countries, or to no query; none is a finding.")
+
+
+class _Exchange:
+    """One exchange whose ledgers we can read."""
+
+    def __init__(self, exchange: bytes, requester: str, responder: str, asks: Side, answers: Side) -> None:
+        self.where = _name(exchange)
+        self.requester = requester
+        self.responder = responder
+        self.asks = asks
+        self.answers = answers
+
+
+def _pair_by_content(
+    opened: Mapping[str, AuditedLedger],
+    counts: Counter[str],
+    findings: Findings,
+    answer_deadline_ms: int,
+    report_deadline_ms: int,
+) -> None:
+    ends: dict[str, int] = {}
+    sides: dict[bytes, dict[str, Side]] = {}
+    for name, ledger in opened.items():
+        country = country_of(ledger.entries) or name
+        if country in ends:
+            findings.note(f"More than one ledger of {country} was given; their entries were put together.")
+        newest = max(entry.leaf.time_ms for entry in ledger.entries)
+        ends[country] = max(ends.get(country, 0), newest)
+        for entry in ledger.entries:
+            if entry.shared is not None and entry.shared.type in OWN_SIDE:
+                side = sides.setdefault(entry.leaf.exchange, {}).setdefault(country, {})
+                side.setdefault(entry.shared.type, entry)
+    for exchange, by_country in sides.items():
+        case = _exchange(exchange, by_country, findings)
+        if case is None:
+            continue
+        if case.requester not in ends or case.responder not in ends:
+            counts["other-country"] += 1
+            continue
+        found, state = _judge(case, ends, answer_deadline_ms, report_deadline_ms)
+        findings.take(found)
+        counts[state] += 1
+    if counts["other-country"]:
+        findings.note("Exchanges with countries whose ledgers were not given have no twin here; not checked.")
+
+
+def _exchange(exchange: bytes, by_country: dict[str, Side], findings: Findings) -> _Exchange | None:
+    """Sort the statements by the party whose they are; a ledger that is neither party is a finding."""
+    first: Any = next(entry.shared for side in by_country.values() for entry in side.values())
+    requester, responder = first.requester, first.responder
+    for country in by_country:
+        if country not in (requester, responder):
+            what = f"{country} has statements of an exchange between {requester} and {responder}"
+            findings.add(Rule.FOREIGN_STATEMENT, what, where=_name(exchange), blame=country)
+    return _Exchange(
+        exchange, requester, responder, by_country.get(requester, {}), by_country.get(responder, {})
+    )
+
+
+def _judge(
+    case: _Exchange, ends: Mapping[str, int], answer_deadline_ms: int, report_deadline_ms: int
+) -> tuple[list[Finding], str]:
+    """The findings on one exchange between two ledgers that we have, and the state it is in."""
+    found = _compare(case)
+    asks, answers = case.asks, case.answers
+    work = answers.get("query.accepted") or answers.get("query.refused")
+    result = asks.get("query.result")
+    if work is not None and "query.intent" not in asks:
+        found.append(_missing(case, "query.intent", case.requester, work))
+    if "query.withheld" in asks:
+        return found, "withheld"
+    if work is None:
+        answered = result is not None and getattr(result.shared, "outcome", "") in (
+            "hit",
+            "no-hit",
+            "refused",
+        )
+        if answered and result is not None:
+            found.append(_missing(case, "query.accepted or query.refused", case.responder, result))
+        return found, "undelivered"
+    if "query.refused" in answers:
+        return found, "refused"
+    answer = answers.get("query.answered")
+    if answer is None:
+        if result is not None and getattr(result.shared, "answer_hash", None) is not None:
+            found.append(_missing(case, "query.answered", case.responder, result))
+        if "query.failed" in answers:
+            return found, "failed"
+        if ends[case.responder] > work.leaf.time_ms + answer_deadline_ms:
+            found.append(_overdue(case, Rule.UNANSWERED, "accepted, but no answer", case.responder, work))
+        return found, "open"
+    if result is None:
+        if ends[case.requester] > answer.leaf.time_ms + report_deadline_ms:
+            found.append(_overdue(case, Rule.UNREPORTED, "answered, but no result", case.requester, answer))
+        return found, "answered"
+    if "query.claimed" not in answers:
+        if ends[case.responder] > answer.leaf.time_ms + report_deadline_ms:
+            what = "the result was not reported to the other side"
+            found.append(_overdue(case, Rule.UNREPORTED, what, case.requester, result))
+        return found, "unreported"
+    return found, "closed"
+
+
+def _compare(case: _Exchange) -> list[Finding]:
+    """Fields that the two sides state differently, and clocks that cannot both be right."""
+    found = []
+    for mine in case.asks.values():
+        for theirs in case.answers.values():
+            for name in differing(mine.shared, theirs.shared):
+                found.append(_differs(case, name, mine, theirs))
+    result, claim = case.asks.get("query.result"), case.answers.get("query.claimed")
+    if result is not None and claim is not None:
+        for name in ("outcome", "hits", "reason"):
+            if getattr(result.shared, name, None) != getattr(claim.shared, name, None):
+                found.append(_differs(case, name, result, claim))
+    intent, accepted = case.asks.get("query.intent"), case.answers.get("query.accepted")
+    if intent is None or accepted is None:
+        return found
+    named = getattr(accepted.shared, "intent_leaf", None)
+    if named != intent.leaf.leaf_hash:
+        found.append(_differs(case, "intent_leaf", intent, accepted))
+    if accepted.leaf.time_ms < intent.leaf.time_ms - SKEW_TOLERANCE_MS:
+        behind = intent.leaf.time_ms - accepted.leaf.time_ms
+        what = f"{case.responder} accepted {behind} ms before {case.requester} logged its intent"
+        found.append(Finding(Rule.CLOCK_SKEW, case.where, what))
+    return found
+
+
+def _differs(case: _Exchange, name: str, mine: Entry, theirs: Entry) -> Finding:
+    what = f"{name} differs: entry {mine.index} of {case.requester}, entry {theirs.index} of {case.responder}"
+    return Finding(Rule.DIFFERING_TWIN, case.where, what)
+
+
+def _missing(case: _Exchange, kind: str, blame: str, because: Entry) -> Finding:
+    other = case.responder if blame == case.requester else case.requester
+    what = f"{blame} has no {kind}, but {other} has entry {because.index}"
+    return Finding(Rule.MISSING_TWIN, case.where, what, blame=blame)
+
+
+def _overdue(case: _Exchange, rule: Rule, what: str, blame: str, since: Entry) -> Finding:
+    return Finding(rule, case.where, f"{what} by {blame} within the deadline", index=since.index, blame=blame)
+
+
+def _name(exchange: bytes) -> str:
+    return f"exchange {exchange.hex()[:16]}"

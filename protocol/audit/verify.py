@@ -1,0 +1,153 @@
+"""Verification of one ledger, from its files alone.
+
+Source: specs/ledger.md, section "Audit".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from crypto.errors import ConcordatError
+from crypto.note import NoteVerifier
+from protocol.audit.entries import Entry, check_order, open_payloads, read_leaves
+from protocol.audit.reader import LedgerReader
+from protocol.audit.report import AuditReport, Findings, Rule
+from protocol.audit.tree import Tree, check_seen, read_file, verify_tree
+from protocol.checkpoint import Checkpoint, open_checkpoint
+from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
+
+_VKEY: Final = "vkey"
+_EMPTY_POLICY: Final = LogPolicy((), {}, {}, None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A checkpoint of this log that somebody else holds.
+
+    Attributes:
+        holder: Who, for the findings.
+        note: The signed checkpoint.
+    """
+
+    holder: str
+    note: bytes
+
+
+@dataclass(frozen=True)
+class LedgerInput:
+    """One ledger to be audited.
+
+    Attributes:
+        reader: Its files.
+        policy: The auditor's own policy file; one taken from the ledger proves nothing about whose it is.
+        auditor_key: X25519 private key, if payloads are to be opened.
+        seen: Checkpoints that others hold.
+        statements: False for a log whose entries are not Concordat's.
+    """
+
+    reader: LedgerReader
+    policy: bytes
+    auditor_key: bytes | None = None
+    seen: Sequence[Seen] = ()
+    statements: bool = True
+
+
+@dataclass(frozen=True)
+class AuditedLedger:
+    """A report with what reconciliation needs beside it."""
+
+    report: AuditReport
+    entries: tuple[Entry, ...]
+
+
+def verify_ledger(
+    reader: LedgerReader,
+    policy: bytes,
+    auditor_key: bytes | None = None,
+    seen: Sequence[Seen] = (),
+    statements: bool = True,
+) -> AuditReport:
+    """Check every byte of a ledger. Damage becomes findings, never an exception.
+
+    Args:
+        reader: The ledger's files.
+        policy: A C2SP tlog-policy file: whose ledger it must be, and which witnesses count.
+        auditor_key: X25519 private key; with it payloads are opened and the order rules checked.
+        seen: Checkpoints of this log that others hold.
+        statements: False for a log whose entries are not Concordat's.
+    """
+    return audit_ledger(LedgerInput(reader, policy, auditor_key, seen, statements)).report
+
+
+def audit_ledger(given: LedgerInput) -> AuditedLedger:
+    """As ``verify_ledger``, keeping the entries."""
+    findings = Findings()
+    policy = _policy(given.policy, findings)
+    _check_vkey(given.reader, policy, findings)
+    tree = verify_tree(given.reader, policy, findings)
+    check_seen(tree, _seen(given.seen, policy, findings), findings)
+    entries = _entries(given, tree, findings)
+    counts = Counter(entry.shared.type for entry in entries if entry.shared is not None)
+    report = AuditReport(
+        ok=not findings.kept,
+        origin=tree.checkpoint.origin if tree.checkpoint else None,
+        size=tree.size,
+        root=tree.root,
+        findings=tuple(findings.kept),
+        dropped=findings.dropped,
+        unchecked=tuple(findings.unchecked),
+        statements=dict(counts),
+    )
+    return AuditedLedger(report, tuple(entries))
+
+
+def _entries(given: LedgerInput, tree: Tree, findings: Findings) -> list[Entry]:
+    if not given.statements:
+        findings.note("What the entries say was not looked at.")
+        return []
+    entries = read_leaves(tree, findings)
+    if given.auditor_key is None:
+        findings.note("Payloads were not opened (no auditor's key): what was logged, and in which order.")
+        return entries
+    entries = open_payloads(given.reader, entries, given.auditor_key, findings)
+    check_order(entries, findings)
+    return entries
+
+
+def _policy(data: bytes, findings: Findings) -> LogPolicy:
+    try:
+        policy = parse_policy(data)
+    except BadPolicy as error:
+        findings.add(Rule.POLICY, str(error), where="policy")
+        return _EMPTY_POLICY
+    if not policy.logs:
+        findings.add(Rule.POLICY, "the policy names no log", where="policy")
+    if policy.quorum is None:
+        findings.note("The policy asks for no witness: nobody outside vouches that this is the only history.")
+    return policy
+
+
+def _check_vkey(reader: LedgerReader, policy: LogPolicy, findings: Findings) -> None:
+    """The ledger's own key line is a convenience; where it is there, it must be a key of the policy."""
+    data = read_file(reader, _VKEY, 4096, findings)
+    if data is not None and policy.logs and data not in [f"{log.vkey}\n".encode() for log in policy.logs]:
+        findings.add(Rule.VKEY, "not the key line of a log of the policy", _VKEY)
+
+
+def _seen(seen: Sequence[Seen], policy: LogPolicy, findings: Findings) -> list[tuple[str, Checkpoint]]:
+    """Only what a log of the policy signed counts: anybody can write down a size and a root."""
+    checked = []
+    for item in seen:
+        for log in policy.logs:
+            others: tuple[NoteVerifier, ...] = ()
+            try:
+                checked.append((item.holder, open_checkpoint(item.note, log, others).checkpoint))
+                break
+            except ConcordatError:
+                continue
+        else:
+            findings.note(f"The checkpoint held by {item.holder} is not signed by this log; it was ignored.")
+    return checked
