@@ -16,7 +16,7 @@ from io import BufferedWriter
 from pathlib import Path
 
 from crypto.contexts import Context
-from node.errors import BadUpload, StorageFailed
+from node.errors import BadUpload, BodyMismatch, StorageFailed
 from protocol.errors import BadMessage
 from protocol.messages import BodyHash
 
@@ -98,7 +98,8 @@ class Bodies:
             The path of the stored file.
 
         Raises:
-            BadUpload: Shorter, longer, or of another hash. Nothing is kept.
+            BadUpload: Shorter or longer. Nothing is kept.
+            BodyMismatch: Of another hash. Nothing is kept.
             StorageFailed: The disk refused. Nothing is kept.
         """
         body_hash = BodyHash(kind.context, length)
@@ -151,7 +152,7 @@ class Bodies:
 
 def _check_hash(kind: Kind, found: bytes, expected: bytes) -> None:
     if found != expected:
-        raise BadUpload(f"{kind.name.lower()}: the body does not have the announced hash")
+        raise BodyMismatch(f"{kind.name.lower()}: the body does not have the announced hash")
 
 
 def _new(path: Path) -> BufferedWriter:

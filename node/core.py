@@ -35,7 +35,6 @@ from protocol import statements
 from protocol.agreement import Agreement, read_agreement
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadDescriptor
-from protocol.exchange.commands import RememberCheckpoint
 from protocol.exchange.parties import Parties, Peer, PlanSizes, Seen
 from protocol.limits import MAX_DESCRIPTOR
 from protocol.roster import Roster
@@ -170,14 +169,6 @@ class NodeCore:
         """The newest checkpoint of a peer's ledger that was verified and stored here."""
         row = self._peer_row(country)
         return None if row is None or row.seen_size == 0 else Seen(row.seen_size, row.seen_root)
-
-    def remember(self, command: RememberCheckpoint) -> None:
-        """Store a newer checkpoint of a peer; an older one than the stored one changes nothing."""
-        row = self._peer_row(command.peer)
-        if row is not None and command.size > row.seen_size:
-            self.state.advance_checkpoint(
-                command.peer, row.seen_size, command.size, command.root, command.note
-            )
 
     def _peer_row(self, country: str) -> PeerRow | None:
         return next((row for row in self.state.peers() if row.country == country), None)

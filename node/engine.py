@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from crypto.profiles import SearchProfile
 from node import engine_worker as worker
+from node.blocks import BlockRef
 from node.engine_worker import Scheme
 from node.errors import WorkerLost
-from node.blocks import BlockRef
 from node.logging import log
 
 T = TypeVar("T")

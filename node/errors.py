@@ -47,6 +47,12 @@ class BadUpload(PeerFault):
     code = "bad-upload"
 
 
+class BodyMismatch(BadUpload):
+    """A whole body, but not the announced one."""
+
+    code = "body-mismatch"
+
+
 class UnknownCertificate(PeerFault):
     """The other side of a connection shows a certificate that is not pinned."""
 

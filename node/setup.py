@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
 from pathlib import Path
@@ -14,43 +13,29 @@ from node.errors import BadConfig, NodeExists, StorageFailed
 from node.files import Files
 from node.keys import NodeKeys, create_keys
 from node.tls import self_signed
+from protocol.audit.keys import format_private, format_public, parse_public
 from protocol.descriptor import Auditor, Descriptor, DescriptorFields, sign_descriptor
 
-AUDITOR_PRIVATE: Final = "concordat-auditor-key-v1"
-AUDITOR_PUBLIC: Final = "concordat-auditor-v1"
 MAX_AUDITOR_FILE: Final = 1024
 
 
-def new_auditor(name: str) -> tuple[bytes, bytes]:
-    """The private and the public file of a new auditor; raises ``BadConfig`` for an impossible name."""
-    if not name or len(name) > 200 or not name.isprintable() or ":" in name or name != name.strip():
-        raise BadConfig("an auditor's name is 1 to 200 printable characters without a colon")
+def new_auditor() -> tuple[bytes, bytes]:
+    """The private and the public file of a new auditor."""
     private = os.urandom(32)
-    secret = f"{AUDITOR_PRIVATE}:{base64.b64encode(private).decode()}\n".encode()
-    public = f"{AUDITOR_PUBLIC}:{name}:{base64.b64encode(public_key(private)).decode()}\n".encode()
-    return secret, public
-
-
-def parse_auditor(data: bytes) -> AuditorConfig:
-    """Read a public auditor file; raises ``BadConfig``."""
-    try:
-        kind, name, text = data.decode().removesuffix("\n").split(":")
-        key = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise BadConfig(f"an auditor's public file has the form {AUDITOR_PUBLIC}:NAME:BASE64") from None
-    if kind != AUDITOR_PUBLIC or len(key) != 32 or base64.b64encode(key).decode() != text:
-        raise BadConfig(f"an auditor's public file has the form {AUDITOR_PUBLIC}:NAME:BASE64")
-    return AuditorConfig(name=name, key=key.hex())
+    return format_private(private).encode(), format_public(public_key(private)).encode()
 
 
 def read_auditor(path: Path) -> AuditorConfig:
-    """Read a public auditor file from disk; raises ``BadConfig``."""
+    """Read a public auditor file; the auditor is called by the file's name. Raises ``BadConfig``."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_AUDITOR_FILE + 1)
+        key = parse_public(data.decode())
     except OSError as error:
         raise BadConfig(f"auditor {path}: {error.strerror}") from None
-    return parse_auditor(data)
+    except UnicodeDecodeError:
+        raise BadConfig(f"auditor {path}: not a text file") from None
+    return AuditorConfig(name=path.stem, key=key.hex())
 
 
 def create_node(

@@ -9,7 +9,7 @@ All calls come from one thread at a time (the core's).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,16 @@ query_keys = Table(
     Column("created_ms", BigInteger, nullable=False),
 )
 
+kept_evidence = Table(
+    "kept_evidence",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("kept_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
 profiles = Table(
     "profiles",
     metadata,
@@ -137,6 +147,16 @@ class PeerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenHead:
+    """A verified checkpoint of a peer's ledger."""
+
+    country: str
+    size: int
+    root: bytes
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class QueryKeyRow:
     """This node's query keys for one peer and plan; the secret is sealed."""
 
@@ -179,8 +199,16 @@ class State:
 
     # Exchanges
 
-    def put_exchange(self, row: ExchangeRow) -> None:
-        """Insert or replace one exchange."""
+    def commit_step(
+        self, row: ExchangeRow, heads: Sequence[SeenHead] = (), evidence: Sequence[tuple[str, str, bytes]] = ()
+    ) -> None:
+        """Store one step of an exchange as a whole: its snapshot, newer heads of peers, evidence to keep.
+
+        Args:
+            row: Inserted or replaced.
+            heads: Each replaces the stored head of its peer if it is larger.
+            evidence: (peer, code, body) of what proves that a peer broke a rule.
+        """
         values = {"peer": row.peer, "is_open": int(row.is_open), "snapshot": row.snapshot}
         key = (exchanges.c.exchange_id == row.exchange_id) & (exchanges.c.role == row.role)
         with self._write() as connection:
@@ -188,6 +216,21 @@ class State:
             if changed.rowcount == 0:
                 fixed = {"exchange_id": row.exchange_id, "role": row.role, "created_ms": row.created_ms}
                 connection.execute(insert(exchanges).values(**values, **fixed))
+            for head in heads:
+                connection.execute(
+                    update(peers)
+                    .where((peers.c.country == head.country) & (peers.c.seen_size < head.size))
+                    .values(seen_size=head.size, seen_root=head.root, seen_checkpoint=head.checkpoint)
+                )
+            for peer, code, body in evidence:
+                kept = {"peer": peer, "code": code, "body": body, "kept_ms": row.created_ms}
+                connection.execute(insert(kept_evidence).values(**kept))
+
+    def evidence_codes(self) -> list[tuple[str, str]]:
+        """Peer and code of all kept evidence, oldest first."""
+        query = select(kept_evidence.c.peer, kept_evidence.c.code).order_by(kept_evidence.c.number)
+        with self._read() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query)]
 
     def exchange(self, exchange_id: bytes, role: str) -> ExchangeRow | None:
         """One exchange."""
@@ -238,16 +281,6 @@ class State:
         with self._read() as connection:
             rows = connection.execute(select(peers).order_by(peers.c.country)).all()
         return [PeerRow(*row) for row in rows]
-
-    def advance_checkpoint(self, country: str, old_size: int, size: int, root: bytes, note: bytes) -> bool:
-        """Store a newer checkpoint of a peer if the stored size is still ``old_size``; says whether so."""
-        query = (
-            update(peers)
-            .where((peers.c.country == country) & (peers.c.seen_size == old_size))
-            .values(seen_size=size, seen_root=root, seen_checkpoint=note)
-        )
-        with self._write() as connection:
-            return connection.execute(query).rowcount == 1
 
     # Agreements, profiles, keys
 
@@ -325,6 +358,12 @@ class State:
         query = select(query_keys).where((query_keys.c.peer == peer) & (query_keys.c.plan == plan))
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
+        return None if row is None else QueryKeyRow(*row)
+
+    def query_keys_of(self, key_hash: bytes) -> QueryKeyRow | None:
+        """This node's keys by the hash of their evaluation keys."""
+        with self._read() as connection:
+            row = connection.execute(select(query_keys).where(query_keys.c.hash == key_hash)).first()
         return None if row is None else QueryKeyRow(*row)
 
 

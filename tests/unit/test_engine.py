@@ -83,7 +83,7 @@ async def test_search_finds_the_enrolled_and_only_them(tmp_path: Path, gallery: 
         assert os.getpid() not in engine.worker_pids
         asked = Asked(tmp_path, gallery.vectors[17_000])
         secret = asked.requester.secret()
-        blocks = await engine.search(asked.job(gallery.blocks), lambda done, total: seen.append((done, total)))
+        blocks = await engine.search(asked.job(gallery.blocks), lambda *step: seen.append(step))
         hits = await engine.open_answer(PROFILE.search, secret, blocks)
         stranger = Asked(tmp_path, images(people(1, 99), 1, 3)[0, 0])
         blocks = await engine.search(stranger.job(gallery.blocks), nothing)
