@@ -38,6 +38,7 @@ class FailureReason(StrEnum):
     PEER_UNREACHABLE = "peer-unreachable"
     EXPIRED = "expired"
     ANSWER_OVERDUE = "answer-overdue"
+    PEER_FAILED = "peer-failed"
     ERROR_REPLY = "error-reply"
     BAD_REPLY = "bad-reply"
     BAD_EVIDENCE = "bad-evidence"
@@ -72,6 +73,20 @@ class WrongMessage(PeerFault):
     """A well-formed message that belongs to another exchange, query or party."""
 
     code = "wrong-message"
+
+
+class EvidenceRejected(PeerFault):
+    """Evidence of a ledger entry that does not hold, or is of an entry that says something else.
+
+    Attributes:
+        cause: The code of the rule that failed, such as ``forked-ledger``.
+    """
+
+    code = "bad-evidence"
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(f"{cause}: {message}")
+        self.cause = cause
 
 
 class OutOfOrder(PeerFault):

@@ -62,6 +62,9 @@ MAX_HITS: Final = MAX_BLOCKS * 16_384
 CLOCK_SKEW: Final = 5 * MINUTE
 """How far a query's creation may lie from the responder's clock, before or after."""
 
+QUERY_LIFE: Final = 5 * MINUTE
+"""How long a requester of ours tries to deliver a query."""
+
 MIN_QUERY_LIFE: Final = 10 * SECOND
 """A query that expires sooner cannot survive one retry."""
 

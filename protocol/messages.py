@@ -71,14 +71,14 @@ class Query(SignedMessage):
 class Decision(SignedMessage):
     """The responder takes the query, or does not and says why. Signed by the responder.
 
-    An acceptance may be followed by a refusal of the same query, when the work could not be done.
+    An acceptance may be followed by a failure of the same query, when the work could not be done.
     """
 
     CONTEXT = Context.DECISION
 
     type: Literal["decision"] = "decision"
     query_hash: Hash
-    outcome: Literal["accepted", "refused"]
+    outcome: Literal["accepted", "refused", "failed"]
     reason: Reason | None
     decided_ms: Millis
     answer_by_ms: Millis | None
@@ -87,7 +87,7 @@ class Decision(SignedMessage):
     def _whole(self) -> Self:
         accepted = self.outcome == "accepted"
         if accepted == (self.reason is not None) or accepted == (self.answer_by_ms is None):
-            raise ValueError("an acceptance has a deadline and no reason, a refusal the reverse")
+            raise ValueError("an acceptance has a deadline and no reason, all else the reverse")
         return self
 
 
@@ -128,8 +128,8 @@ class ResultReport(SignedMessage):
             raise ValueError("a hit has at least one hit, everything else none")
         if (self.outcome == "failed") != (self.reason is not None):
             raise ValueError("a failure has a reason, everything else none")
-        if self.outcome != "failed" and self.answer_hash is None:
-            raise ValueError("an outcome names the answer it was read from")
+        if (self.outcome == "failed") != (self.answer_hash is None):
+            raise ValueError("a hit or no hit names the answer it was read from, a failure none")
         return self
 
 
@@ -286,7 +286,7 @@ class ReceiptReply(Model):
 class ErrorReply(Model):
     """Every reply with a status of 400 and above that is not an ``ExchangeStatus``.
 
-    ``stored_size`` comes with ``stale-evidence`` only: the size from which to prove consistency.
+    ``stored_size`` comes with ``stale-checkpoint`` only: the size from which to prove consistency.
     """
 
     LIMIT = limits.MAX_ERROR_REPLY

@@ -18,6 +18,7 @@ class EntryAppended:
 
     kind: str
     index: int
+    leaf_hash: bytes
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ class SearchFinished:
     blocks: int
     gallery_commitment: bytes
     seed_commitment: bytes
+    records: int
+    compute_ms: int
 
 
 @dataclass(frozen=True)

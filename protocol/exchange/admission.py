@@ -1,0 +1,173 @@
+"""The door of the responder: every check of a query that needs no encrypted work, in the documented order.
+
+    1 signature    2 sender and recipient    3 time window    4 replay    5 evidence    6 agreement and policy
+    7 evaluation keys    8 plan, ciphertext length and hash    9 capacity
+
+Before 1 nothing shows who speaks, so such a message is answered with an error and counted. From 2 on it is
+the peer's own signed word: a refusal is an entry of our ledger with its reason.
+
+Source: specs/wire.md, section "Checks".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crypto.errors import PeerFault
+from protocol import limits
+from protocol.agreement import Agreement
+from protocol.errors import EvidenceRejected, RefusalReason, Refused
+from protocol.evidence import StaleCheckpoint, VerifiedEntry
+from protocol.exchange import checks
+from protocol.exchange.commands import Command, KeepEvidence, RememberCheckpoint
+from protocol.exchange.parties import Parties, PlanSizes, Seen
+from protocol.exchange.responder import ResponderRecord, ResponderSession, ResponderState
+from protocol.exchange.session import Step
+from protocol.messages import Query, QuerySubmission, message_hash, open_signed
+from protocol.policy import check
+from protocol.statements import QueryIntent
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A submission as it came over the peer's authenticated connection.
+
+    Attributes:
+        submission: The bytes of the ``QuerySubmission``.
+        ciphertext_hash: Of the ciphertext that followed (``Context.CIPHERTEXT``), stored durably by now.
+        ciphertext_bytes: Its length as received.
+    """
+
+    submission: bytes
+    ciphertext_hash: bytes
+    ciphertext_bytes: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the node knows at the time of an arrival.
+
+    Attributes:
+        seen: The newest checkpoint of the sender's ledger that is stored here.
+        stored_query: Given an exchange id of this sender: the hash of the query that opened it, if any.
+        agreement: The agreement with a digest that is in force between the two nodes, if any.
+        keys_known: Whether this sender registered evaluation keys with this hash.
+        plan: The plan of a profile digest, if this node has it and a gallery for it.
+        busy: No capacity or memory for another query of this sender.
+    """
+
+    seen: Seen | None
+    stored_query: Callable[[bytes], bytes | None]
+    agreement: Callable[[bytes], Agreement | None]
+    keys_known: Callable[[bytes], bool]
+    plan: Callable[[bytes], PlanSizes | None]
+    busy: bool
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What comes of an arrival: exactly one of a new session, a known query, or a fault.
+
+    Attributes:
+        session: New; store it under ``session.query_hash`` with ``step``'s commands.
+        step: First step of the new session, or what to keep of a faulty arrival.
+        known: The hash of a query that has its session already: answer with that session's status.
+        fault: What to tell the sender; nothing is logged, the node counts it.
+    """
+
+    session: ResponderSession | None
+    step: Step
+    known: bytes | None = None
+    fault: PeerFault | None = None
+
+
+def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int, seed: bytes) -> Admission:
+    """Check an arrival and open its session, accepting or refusing.
+
+    Args:
+        arrival: What came.
+        around: What this node knows.
+        parties: This node and the peer that the connection authenticated.
+        now_ms: The time.
+        seed: 32 fresh secret bytes, from which the salts of this exchange's entries are drawn.
+    """
+    try:
+        submission = QuerySubmission.from_bytes(arrival.submission)
+        query = open_signed(Query, submission.query, parties.peer.identity)
+    except PeerFault as fault:
+        return Admission(None, Step(), fault=fault)
+    query_hash = message_hash(submission.query)
+    stored = around.stored_query(query.exchange_id)
+    if stored == query_hash:
+        return Admission(None, Step(), known=query_hash)
+    commands: list[Command] = []
+    entry: VerifiedEntry[QueryIntent] | None = None
+    block_bytes, reason = 0, None
+    try:
+        _check_message(query, parties, stored is not None, now_ms)
+        entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent)
+        commands.append(_remember(entry, parties))
+        checks.verify_intent(entry, query, query_hash)
+        block_bytes = _check_coverage(query, arrival, around, now_ms)
+    except StaleCheckpoint as fault:
+        return Admission(None, Step(), fault=fault)
+    except EvidenceRejected as error:
+        commands.append(KeepEvidence(parties.peer.country, error.cause, arrival.submission))
+        reason = RefusalReason.BAD_EVIDENCE
+    except Refused as refusal:
+        reason = refusal.reason
+    accepted = reason is None
+    record = ResponderRecord(
+        exchange_id=query.exchange_id,
+        seed=seed,
+        deadline_ms=now_ms + limits.ANSWER_PERIOD if accepted else None,
+        retry_ms=now_ms,
+        entry_ms=now_ms,
+        state=ResponderState.LOGGING_ACCEPTANCE if accepted else ResponderState.LOGGING_REFUSAL,
+        query=submission.query,
+        query_hash=query_hash,
+        answer_block_bytes=block_bytes,
+        intent_leaf=entry.leaf_hash if entry is not None else None,
+        reason=reason,
+        answer_by_ms=now_ms + limits.ANSWER_PERIOD if accepted else None,
+    )
+    session, step = ResponderSession.open(record, parties)
+    return Admission(session, Step((*commands, *step.commands)))
+
+
+def _check_message(query: Query, parties: Parties, exchange_known: bool, now_ms: int) -> None:
+    """Checks 2 to 4."""
+    if query.requester != parties.peer.country:
+        raise Refused(RefusalReason.NOT_SENDER, "the query is not in the name of its sender")
+    if query.responder != parties.country:
+        raise Refused(RefusalReason.NOT_RECIPIENT, "the query is addressed to another country")
+    life = query.expires_ms - query.created_ms
+    fresh = abs(now_ms - query.created_ms) <= limits.CLOCK_SKEW and now_ms < query.expires_ms
+    if not fresh or not limits.MIN_QUERY_LIFE <= life <= limits.MAX_QUERY_LIFE:
+        raise Refused(RefusalReason.OUTSIDE_TIME_WINDOW, "the query is too old, too new, or lives too long")
+    if exchange_known:
+        raise Refused(RefusalReason.REPLAYED, "another query came under this exchange id")
+
+
+def _check_coverage(query: Query, arrival: Arrival, around: Surroundings, now_ms: int) -> int:
+    """Checks 6 to 9; the bytes of one answer block."""
+    check(around.agreement(query.agreement), query, now_ms)
+    plan = around.plan(query.profile)
+    if plan is None or plan.identifier != query.plan:
+        raise Refused(RefusalReason.PROFILE_MISMATCH, "this node searches under another plan")
+    if not around.keys_known(query.evaluation_keys):
+        raise Refused(RefusalReason.KEYS_UNKNOWN, "register the evaluation keys first")
+    if not query.ciphertext_bytes == arrival.ciphertext_bytes == plan.query_bytes:
+        raise Refused(
+            RefusalReason.BAD_CIPHERTEXT_LENGTH, "the ciphertext has another length than the plan's"
+        )
+    if query.ciphertext_hash != arrival.ciphertext_hash:
+        raise Refused(RefusalReason.CIPHERTEXT_MISMATCH, "the ciphertext is not the one that the query names")
+    if around.busy:
+        raise Refused(RefusalReason.BUSY, "no capacity for another query now")
+    return plan.answer_block_bytes
+
+
+def _remember(entry: VerifiedEntry[QueryIntent], parties: Parties) -> RememberCheckpoint:
+    return RememberCheckpoint(parties.peer.country, entry.head.size, entry.head.root, entry.checkpoint)

@@ -1,0 +1,622 @@
+"""The requester's side of one exchange: from the officer's question to the peer's receipt.
+
+    withholding -> refused              our own policy says no: logged, nothing encrypted, nothing sent
+    encrypting -> logging-intent -> sending -> waiting -> fetching -> opening -> logging-result -> reporting
+    then answered, refused or failed    each with its reason; the outcome stands from reporting on
+
+The intent is on our ledger before the query leaves (log before query). An acceptance, a refusal and an answer
+count only with evidence that they are on the peer's ledger.
+
+Source: specs/wire.md, section "Sessions".
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import Field
+
+from crypto.errors import BadEncoding, PeerFault
+from protocol import limits
+from protocol.agreement import Agreement
+from protocol.errors import BadMessage, EventNotAllowed, EvidenceRejected, FailureReason, Refused
+from protocol.evidence import StaleCheckpoint
+from protocol.exchange import checks, events
+from protocol.exchange.commands import (
+    AppendEntry,
+    Command,
+    DiscardBodies,
+    EncryptProbe,
+    FetchAnswer,
+    FetchStatus,
+    OpenAnswer,
+    SendQuery,
+    SendReport,
+)
+from protocol.exchange.entries import intent_entry, result_entry, withheld_entry
+from protocol.exchange.parties import Parties
+from protocol.exchange.request import QueryRequest
+from protocol.exchange.session import Record, Rule, Session, Step, backoff, build_table
+from protocol.messages import (
+    AnswerHeader,
+    ErrorReply,
+    Query,
+    ResultReport,
+    Signed,
+    message_hash,
+    sign,
+)
+from protocol.model import Count, Hash
+from protocol.policy import check
+
+RETRYABLE: Final = frozenset({"try-later", "unavailable"})
+"""Error codes after which the same bytes are sent again; every other code ends the query."""
+
+GRACE: Final = limits.MINUTE
+"""What a requester waits beyond the promised time before it says that the answer is overdue."""
+
+Outcome = Literal["hit", "no-hit", "refused", "failed"]
+
+
+class RequesterState(StrEnum):
+    """Where the exchange stands, seen from the requester."""
+
+    WITHHOLDING = "withholding"
+    ENCRYPTING = "encrypting"
+    LOGGING_INTENT = "logging-intent"
+    SENDING = "sending"
+    WAITING = "waiting"
+    FETCHING = "fetching"
+    OPENING = "opening"
+    LOGGING_RESULT = "logging-result"
+    REPORTING = "reporting"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class RequesterRecord(Record):
+    """All that a requester's session knows."""
+
+    state: Annotated[RequesterState, Field(strict=False)]
+    request: QueryRequest
+    query: bytes | None = None
+    intent_index: Count | None = None
+    intent_leaf: Hash | None = None
+    sent: bool = False
+    attempts: Count = 0
+    stale: Count = 0
+    evidence_from: Count | None = None
+    decision: bytes | None = None
+    decision_index: Count | None = None
+    done: Count = 0
+    total: Count = 0
+    answer: bytes | None = None
+    outcome: Outcome | None = None
+    hits: Count = 0
+    reason: str | None = None
+    report_due: bool = False
+    result_index: Count | None = None
+    report: bytes | None = None
+    receipt: bytes | None = None
+
+
+_S = RequesterState
+_TERMINAL = frozenset({_S.ANSWERED, _S.REFUSED, _S.FAILED})
+_ENDED = (_S.LOGGING_RESULT, _S.REPORTING, *_TERMINAL)
+_EVENTS: Final = (
+    events.EntryAppended,
+    events.AppendFailed,
+    events.Restarted,
+    events.DeadlinePassed,
+    events.ProbeEncrypted,
+    events.ProbeFailed,
+    events.StatusReceived,
+    events.ErrorReceived,
+    events.PeerUnreachable,
+    events.AnswerFetched,
+    events.AnswerOpened,
+    events.AnswerUnusable,
+    events.ReceiptReceived,
+    events.Cancelled,
+)
+
+
+def _late(event: type, *states: RequesterState) -> dict[tuple[StrEnum, type], str | Rule]:
+    """Rows for an event that comes after the session has moved on: replies cross, commands repeat."""
+    return {(state, event): Rule.IGNORE for state in states}
+
+
+_AFTER_ENCRYPTING = tuple(state for state in _S if state not in (_S.WITHHOLDING, _S.ENCRYPTING))
+_AFTER_WAITING = (_S.FETCHING, _S.OPENING, *_ENDED)
+
+TABLE: Final = build_table(
+    RequesterState,
+    _EVENTS,
+    {
+        **{(state, events.Restarted): "_restarted" for state in _S if state not in _TERMINAL},
+        **_late(events.Restarted, *_TERMINAL),
+        **{(state, events.DeadlinePassed): "_deadline" for state in _S if state not in _TERMINAL},
+        **_late(events.DeadlinePassed, *_TERMINAL),
+        **_late(events.EntryAppended, *_S),
+        (_S.WITHHOLDING, events.EntryAppended): "_withheld",
+        (_S.LOGGING_INTENT, events.EntryAppended): "_intent_logged",
+        (_S.LOGGING_RESULT, events.EntryAppended): "_result_logged",
+        **_late(events.AppendFailed, *_S),
+        (_S.WITHHOLDING, events.AppendFailed): "_not_logged",
+        (_S.LOGGING_INTENT, events.AppendFailed): "_not_logged",
+        (_S.LOGGING_RESULT, events.AppendFailed): "_retry_append",
+        (_S.ENCRYPTING, events.ProbeEncrypted): "_encrypted",
+        **_late(events.ProbeEncrypted, *_AFTER_ENCRYPTING),
+        (_S.ENCRYPTING, events.ProbeFailed): "_probe_lost",
+        **_late(events.ProbeFailed, *_AFTER_ENCRYPTING),
+        (_S.SENDING, events.StatusReceived): "_status",
+        (_S.WAITING, events.StatusReceived): "_status",
+        **_late(events.StatusReceived, *_AFTER_WAITING),
+        (_S.SENDING, events.ErrorReceived): "_error",
+        (_S.WAITING, events.ErrorReceived): "_error",
+        (_S.FETCHING, events.ErrorReceived): "_error",
+        (_S.REPORTING, events.ErrorReceived): "_error",
+        **_late(events.ErrorReceived, _S.OPENING, _S.LOGGING_RESULT, *_TERMINAL),
+        (_S.SENDING, events.PeerUnreachable): "_retry",
+        (_S.WAITING, events.PeerUnreachable): "_retry",
+        (_S.FETCHING, events.PeerUnreachable): "_retry",
+        (_S.REPORTING, events.PeerUnreachable): "_retry",
+        **_late(events.PeerUnreachable, _S.OPENING, _S.LOGGING_RESULT, *_TERMINAL),
+        (_S.FETCHING, events.AnswerFetched): "_fetched",
+        **_late(events.AnswerFetched, _S.OPENING, *_ENDED),
+        (_S.OPENING, events.AnswerOpened): "_opened",
+        **_late(events.AnswerOpened, *_ENDED),
+        (_S.OPENING, events.AnswerUnusable): "_unusable",
+        **_late(events.AnswerUnusable, *_ENDED),
+        (_S.REPORTING, events.ReceiptReceived): "_receipt",
+        **_late(events.ReceiptReceived, *_TERMINAL),
+        (_S.ENCRYPTING, events.Cancelled): "_cancelled",
+        (_S.LOGGING_INTENT, events.Cancelled): "_cancelled",
+        (_S.SENDING, events.Cancelled): "_cancelled",
+        (_S.WAITING, events.Cancelled): "_cancelled",
+        (_S.FETCHING, events.Cancelled): "_cancelled",
+        (_S.OPENING, events.Cancelled): "_cancelled",
+        **_late(events.Cancelled, _S.WITHHOLDING, *_ENDED),
+    },
+)
+
+
+class RequesterSession(Session[RequesterRecord]):
+    """One query that this node asks."""
+
+    TABLE = TABLE
+    FINISHED: ClassVar[frozenset[StrEnum]] = _TERMINAL
+    RECORD = RequesterRecord
+
+    @classmethod
+    def start(
+        cls,
+        request: QueryRequest,
+        agreement: Agreement | None,
+        parties: Parties,
+        now_ms: int,
+        seed: bytes,
+        *,
+        enforce_own_policy: bool = True,
+    ) -> tuple[Self, Step]:
+        """Take a question of an officer.
+
+        Args:
+            request: The question, with a fresh random exchange id.
+            agreement: The one that ``request.agreement`` names, None if this node has none.
+            parties: This node and the peer asked.
+            now_ms: The time.
+            seed: 32 fresh secret bytes, from which the salts of this exchange's entries are drawn.
+            enforce_own_policy: False only in a dishonest requester of tests and demonstrations.
+
+        Returns:
+            The session and its first step: encrypt the probe, or log that the query was withheld.
+        """
+        state, reason = RequesterState.ENCRYPTING, None
+        if enforce_own_policy:
+            try:
+                check(agreement, request, now_ms)
+            except Refused as refusal:
+                state, reason = RequesterState.WITHHOLDING, refusal.reason.value
+        record = RequesterRecord(
+            exchange_id=request.exchange_id,
+            seed=seed,
+            deadline_ms=now_ms + limits.QUERY_LIFE if reason is None else None,
+            retry_ms=now_ms,
+            entry_ms=now_ms,
+            state=state,
+            request=request,
+            outcome=None if reason is None else "refused",
+            reason=reason,
+        )
+        session = cls(record, parties)
+        return session, Step(session._outstanding())
+
+    @classmethod
+    def restore(cls, data: bytes, parties: Parties) -> Self:
+        """A session from its snapshot; feed it ``Restarted`` next. Raises ``BadSnapshot``."""
+        return cls(cls.read_record(data), parties)
+
+    @property
+    def state(self) -> RequesterState:
+        return self._record.state
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What came of the query, once it is on our ledger; None before."""
+        settled = self.finished or self.state is RequesterState.REPORTING
+        return self._record.outcome if settled else None
+
+    @property
+    def query(self) -> Query:
+        """The signed query, once there is one."""
+        return checks.own_query(self._envelope)
+
+    @property
+    def _envelope(self) -> bytes:
+        if self._record.query is None:
+            raise EventNotAllowed("there is no query yet")
+        return self._record.query
+
+    def _outstanding(self) -> tuple[Command, ...]:
+        record, peer = self._record, self._parties.peer.country
+        match record.state:
+            case RequesterState.WITHHOLDING:
+                return (self._append(withheld_entry(record.request, record.reason or "")),)
+            case RequesterState.ENCRYPTING:
+                return (EncryptProbe(record.exchange_id),)
+            case RequesterState.LOGGING_INTENT:
+                return (self._append(intent_entry(self._envelope, record.request)),)
+            case RequesterState.SENDING:
+                query = self.query
+                return (
+                    SendQuery(
+                        peer,
+                        record.exchange_id,
+                        self._envelope,
+                        query.ciphertext_hash,
+                        query.evaluation_keys,
+                        _known(record.intent_index),
+                        record.evidence_from,
+                        record.retry_ms,
+                    ),
+                )
+            case RequesterState.WAITING:
+                return (FetchStatus(peer, record.exchange_id, record.retry_ms),)
+            case RequesterState.FETCHING:
+                header = self._header()
+                return (
+                    FetchAnswer(
+                        peer, record.exchange_id, header.answer_hash, header.answer_bytes, record.retry_ms
+                    ),
+                )
+            case RequesterState.OPENING:
+                header = self._header()
+                return (OpenAnswer(record.exchange_id, header.answer_hash, header.blocks),)
+            case RequesterState.LOGGING_RESULT:
+                return (self._result_entry(),)
+            case RequesterState.REPORTING:
+                return (
+                    SendReport(
+                        peer,
+                        record.exchange_id,
+                        record.report or b"",
+                        _known(record.result_index),
+                        record.evidence_from,
+                        record.retry_ms,
+                    ),
+                )
+            case _:
+                return (DiscardBodies(record.exchange_id),)
+
+    # Entries of our own ledger
+
+    def _withheld(self, event: events.EntryAppended, now_ms: int) -> Step:
+        if event.kind != "query.withheld":
+            return Step()
+        return self._finish(RequesterState.REFUSED)
+
+    def _encrypted(self, event: events.ProbeEncrypted, now_ms: int) -> Step:
+        request = self._record.request
+        if event.ciphertext_bytes != request.query_bytes:
+            raise EventNotAllowed(f"an encrypted probe has {request.query_bytes} bytes under this plan")
+        query = Query(
+            exchange_id=request.exchange_id,
+            requester=request.requester,
+            responder=request.responder,
+            agreement=request.agreement,
+            profile=request.profile,
+            plan=request.plan,
+            modality=request.modality,
+            purpose=request.purpose,
+            offence=request.offence,
+            person_category=request.person_category,
+            legal_basis=request.legal_basis,
+            authority=request.authority,
+            evaluation_keys=request.evaluation_keys,
+            ciphertext_hash=event.ciphertext_hash,
+            ciphertext_bytes=event.ciphertext_bytes,
+            created_ms=now_ms,
+            expires_ms=now_ms + limits.QUERY_LIFE,
+        )
+        return self._enter(
+            RequesterState.LOGGING_INTENT,
+            now_ms,
+            query=sign(query, self._parties.identity),
+            entry_ms=now_ms,
+            deadline_ms=query.expires_ms,
+        )
+
+    def _intent_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        if event.kind != "query.intent":
+            return Step()
+        known = {"intent_index": event.index, "intent_leaf": event.leaf_hash}
+        if now_ms >= self.query.expires_ms:
+            return self._fail(FailureReason.EXPIRED, now_ms, report=False, **known)
+        return self._enter(RequesterState.SENDING, now_ms, sent=True, **known)
+
+    def _not_logged(self, event: events.AppendFailed, now_ms: int) -> Step:
+        """No ledger, no query: nothing has left this machine."""
+        if event.kind not in ("query.withheld", "query.intent"):
+            return Step()
+        self._update(outcome="failed", reason=FailureReason.INTERNAL.value)
+        return self._finish(RequesterState.FAILED)
+
+    def _retry_append(self, event: events.AppendFailed, now_ms: int) -> Step:
+        """The outcome is told to nobody before it is on the ledger."""
+        if event.kind != "query.result":
+            return Step()
+        return self._again(now_ms)
+
+    def _result_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        if event.kind != "query.result":
+            return Step()
+        record = self._record
+        if not record.report_due:
+            self._update(result_index=event.index)
+            return self._finish(self._end())
+        report = ResultReport(
+            exchange_id=record.exchange_id,
+            requester=record.request.requester,
+            responder=record.request.responder,
+            query_hash=message_hash(self._envelope),
+            answer_hash=self._answer_hash(),
+            outcome=_reported(record.outcome),
+            hits=record.hits,
+            reason=FailureReason(record.reason) if record.reason is not None else None,
+            reported_ms=now_ms,
+        )
+        return self._enter(
+            RequesterState.REPORTING,
+            now_ms,
+            result_index=event.index,
+            report=sign(report, self._parties.identity),
+            evidence_from=None,
+            stale=0,
+            deadline_ms=now_ms + limits.REPORT_PERIOD,
+        )
+
+    # The peer's replies
+
+    def _status(self, event: events.StatusReceived, now_ms: int) -> Step:
+        record = self._record
+        try:
+            status = checks.verify_status(
+                event.body, self._parties, self._envelope, record.intent_leaf or b"", event.seen
+            )
+            self._check_against_earlier(status)
+        except StaleCheckpoint:
+            return self._look_again(now_ms)
+        except PeerFault as error:
+            return self._broken(error, event.body, now_ms)
+        decision, entries = status.decision, [status.decision_entry]
+        if decision.outcome == "refused":
+            step = self._settle("refused", str(decision.reason), now_ms, report=False)
+        elif decision.outcome == "failed":
+            step = self._settle("failed", FailureReason.PEER_FAILED.value, now_ms, report=False)
+        else:
+            kept = {"decision": status.decision_envelope, "decision_index": status.decision_entry.index}
+            if status.answer is not None and status.answer_entry is not None:
+                entries.append(status.answer_entry)  # type: ignore[arg-type]
+                step = self._enter(
+                    RequesterState.FETCHING,
+                    now_ms,
+                    answer=status.answer_envelope,
+                    deadline_ms=now_ms + limits.FETCH_PERIOD,
+                    **kept,
+                )
+            else:
+                step = self._wait(status, now_ms, kept)
+        return Step(self._remember(*entries) + step.commands)
+
+    def _wait(self, status: checks.VerifiedStatus, now_ms: int, kept: dict[str, Any]) -> Step:
+        """Poll on, until the time that the responder promised first."""
+        deadline = self._record.deadline_ms
+        if self._record.decision is None:
+            promised = min(status.decision.answer_by_ms or 0, now_ms + limits.MAX_ANSWER_PERIOD)
+            deadline = max(promised, now_ms) + GRACE
+        progress = status.progress
+        return self._enter(
+            RequesterState.WAITING,
+            now_ms + limits.POLL,
+            deadline_ms=deadline,
+            done=progress.done if progress is not None else 0,
+            total=progress.total if progress is not None else 0,
+            **kept,
+        )
+
+    def _check_against_earlier(self, status: checks.VerifiedStatus) -> None:
+        """A responder does not change its mind, except from an acceptance to a failure."""
+        record = self._record
+        if record.decision is not None and status.decision.outcome != "failed":
+            if status.decision_envelope != record.decision:
+                raise BadMessage("another decision on the same query")
+            if status.decision_entry.index != record.decision_index:
+                raise EvidenceRejected("the decision moved on the ledger", "entry-differs")
+        if status.answer is not None and status.answer.block_bytes != record.request.answer_block_bytes:
+            raise BadMessage(f"a block of an answer has {record.request.answer_block_bytes} bytes")
+
+    def _look_again(self, now_ms: int) -> Step:
+        """What we know of the peer's ledger moved on meanwhile: ask for evidence from there."""
+        if self._record.stale >= limits.MAX_STALE_RETRIES:
+            return self._fail(FailureReason.STALE_EVIDENCE, now_ms)
+        self._update(stale=self._record.stale + 1)
+        return Step((FetchStatus(self._parties.peer.country, self._record.exchange_id, now_ms),))
+
+    def _broken(self, error: PeerFault, body: bytes, now_ms: int) -> Step:
+        evidence = isinstance(error, EvidenceRejected)
+        step = self._fail(FailureReason.BAD_EVIDENCE if evidence else FailureReason.BAD_REPLY, now_ms)
+        return Step((self._keep(error, body), *step.commands))
+
+    def _error(self, event: events.ErrorReceived, now_ms: int) -> Step:
+        try:
+            reply = ErrorReply.from_bytes(event.body)
+        except (BadEncoding, BadMessage):
+            return self._retry(event, now_ms)
+        if reply.code == "stale-checkpoint" and reply.stored_size is not None:
+            if self._record.stale < limits.MAX_STALE_RETRIES:
+                self._update(stale=self._record.stale + 1, evidence_from=reply.stored_size, retry_ms=now_ms)
+                return Step(self._outstanding())
+            if self.state is not RequesterState.REPORTING:
+                return self._fail(FailureReason.STALE_EVIDENCE, now_ms)
+        elif reply.code in RETRYABLE:
+            return self._retry(event, now_ms)
+        if self.state is RequesterState.REPORTING:
+            return self._finish(self._end())
+        accepted = self._record.decision is not None
+        return self._fail(FailureReason.ERROR_REPLY, now_ms, report=accepted)
+
+    def _receipt(self, event: events.ReceiptReceived, now_ms: int) -> Step:
+        try:
+            envelope, entry = checks.verify_receipt(
+                event.body, self._parties, self._envelope, self._record.report or b"", event.seen
+            )
+        except StaleCheckpoint:
+            return self._again(now_ms)
+        except PeerFault as error:
+            return Step((self._keep(error, event.body), *self._again(now_ms).commands))
+        self._update(receipt=envelope)
+        return Step(self._remember(entry) + self._finish(self._end()).commands)
+
+    # The answer
+
+    def _fetched(self, event: events.AnswerFetched, now_ms: int) -> Step:
+        header = self._header()
+        if (event.answer_hash, event.answer_bytes) != (header.answer_hash, header.answer_bytes):
+            return self._fail(FailureReason.BAD_ANSWER, now_ms)
+        return self._enter(RequesterState.OPENING, now_ms, deadline_ms=now_ms + limits.FETCH_PERIOD)
+
+    def _opened(self, event: events.AnswerOpened, now_ms: int) -> Step:
+        if not 0 <= event.hits <= self._header().blocks * checks.SLOTS_PER_BLOCK:
+            raise EventNotAllowed("an answer cannot have so many hits")
+        self._update(hits=event.hits)
+        return self._settle("hit" if event.hits else "no-hit", None, now_ms, report=True)
+
+    def _unusable(self, event: events.AnswerUnusable, now_ms: int) -> Step:
+        return self._fail(FailureReason.BAD_ANSWER, now_ms)
+
+    # Time, failure, restart
+
+    def _probe_lost(self, event: events.ProbeFailed, now_ms: int) -> Step:
+        """Nothing has left this machine, so nothing is logged."""
+        self._update(outcome="failed", reason=FailureReason.PROBE_LOST.value)
+        return self._finish(RequesterState.FAILED)
+
+    def _cancelled(self, event: events.Cancelled, now_ms: int) -> Step:
+        if self.state is RequesterState.ENCRYPTING:
+            self._update(outcome="failed", reason=FailureReason.CANCELLED.value)
+            return self._finish(RequesterState.FAILED)
+        return self._fail(FailureReason.CANCELLED, now_ms, report=self._record.sent)
+
+    def _retry(self, event: Any, now_ms: int) -> Step:
+        deadline = self._record.deadline_ms
+        if deadline is not None and now_ms >= deadline:
+            return self._deadline(event, now_ms)
+        return self._again(now_ms)
+
+    def _again(self, now_ms: int) -> Step:
+        attempts = self._record.attempts + 1
+        self._update(attempts=attempts, retry_ms=now_ms + backoff(attempts))
+        return Step(self._outstanding())
+
+    def _deadline(self, event: Any, now_ms: int) -> Step:
+        deadline = self._record.deadline_ms
+        if deadline is None or now_ms < deadline:
+            return Step()
+        match self.state:
+            case RequesterState.ENCRYPTING:
+                return self._probe_lost(events.ProbeFailed(), now_ms)
+            case RequesterState.LOGGING_INTENT:
+                return self._fail(FailureReason.EXPIRED, now_ms, report=False)
+            case RequesterState.REPORTING:
+                return self._finish(self._end())
+            case RequesterState.WAITING:
+                return self._fail(FailureReason.ANSWER_OVERDUE, now_ms)
+            case RequesterState.OPENING:
+                return self._fail(FailureReason.INTERNAL, now_ms)
+            case _:
+                return self._fail(FailureReason.PEER_UNREACHABLE, now_ms)
+
+    def _restarted(self, event: events.Restarted, now_ms: int) -> Step:
+        self._update(retry_ms=now_ms)
+        return Step(self._outstanding())
+
+    def _fail(self, reason: FailureReason, now_ms: int, *, report: bool = True, **changes: Any) -> Step:
+        return self._settle("failed", reason.value, now_ms, report=report, **changes)
+
+    def _settle(
+        self, outcome: Outcome, reason: str | None, now_ms: int, *, report: bool, **changes: Any
+    ) -> Step:
+        return self._enter(
+            RequesterState.LOGGING_RESULT,
+            now_ms,
+            outcome=outcome,
+            reason=reason,
+            report_due=report,
+            entry_ms=now_ms,
+            deadline_ms=None,
+            **changes,
+        )
+
+    def _enter(self, state: RequesterState, retry_ms: int, **changes: Any) -> Step:
+        self._update(state=state, retry_ms=retry_ms, attempts=0, **changes)
+        return Step(self._outstanding())
+
+    def _finish(self, state: RequesterState) -> Step:
+        """The salts are not needed any more, so they are forgotten."""
+        self._update(state=state, seed=None, deadline_ms=None)
+        return Step(self._outstanding())
+
+    def _end(self) -> RequesterState:
+        outcome = self._record.outcome
+        if outcome in ("hit", "no-hit"):
+            return RequesterState.ANSWERED
+        return RequesterState.REFUSED if outcome == "refused" else RequesterState.FAILED
+
+    def _result_entry(self) -> AppendEntry:
+        record = self._record
+        return self._append(
+            result_entry(
+                self._envelope, self._answer_hash(), record.outcome or "failed", record.hits, record.reason
+            )
+        )
+
+    def _answer_hash(self) -> bytes | None:
+        return self._header().answer_hash if self._record.outcome in ("hit", "no-hit") else None
+
+    def _header(self) -> AnswerHeader:
+        return AnswerHeader.from_bytes(Signed.from_bytes(self._record.answer or b"").message)
+
+
+def _reported(outcome: Outcome | None) -> Literal["hit", "no-hit", "failed"]:
+    if outcome is None or outcome == "refused":
+        raise EventNotAllowed("a refusal is not reported to the one who refused")
+    return outcome
+
+
+def _known(index: int | None) -> int:
+    if index is None:
+        raise EventNotAllowed("the entry has not been appended yet")
+    return index

@@ -1,0 +1,459 @@
+"""The responder's side of one exchange: from a checked submission to the requester's claim.
+
+    logging-refusal -> refused
+    logging-acceptance -> working -> logging-answer -> answered -> served -> logging-claim -> closed
+    working -> logging-failure -> failed        the work could not be done; logged, and told with its reason
+    answered or served -> unreported            the requester's report is overdue; it may still come
+
+Nothing is computed before the acceptance is on the ledger (log before work), and nothing is handed over
+before the answer is (log before answer). A search that was cut off starts over under fresh randomness, which
+is safe because no byte of its answer has left; from ``logging-answer`` on, the stored bytes are the only one.
+
+Sessions are made by ``admission.admit``, after every check that needs no encrypted work.
+
+Source: specs/wire.md, section "Sessions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import Field
+
+from crypto.errors import PeerFault
+from protocol import limits
+from protocol.errors import EventNotAllowed, OutOfOrder, RefusalReason
+from protocol.evidence import StaleCheckpoint
+from protocol.exchange import checks, events
+from protocol.exchange.commands import Command, DiscardBodies, StartSearch, StopSearch
+from protocol.exchange.entries import (
+    accepted_entry,
+    answered_entry,
+    claimed_entry,
+    failed_entry,
+    refused_entry,
+)
+from protocol.exchange.parties import Parties
+from protocol.exchange.session import Record, Rule, Session, Step, backoff, build_table
+from protocol.messages import (
+    AnswerHeader,
+    Decision,
+    ExchangeStatus,
+    Progress,
+    Query,
+    Receipt,
+    ReceiptReply,
+    message_hash,
+    sign,
+)
+from protocol.model import Count, Hash
+
+
+class ResponderState(StrEnum):
+    """Where the exchange stands, seen from the responder."""
+
+    LOGGING_REFUSAL = "logging-refusal"
+    REFUSED = "refused"
+    LOGGING_ACCEPTANCE = "logging-acceptance"
+    WORKING = "working"
+    LOGGING_ANSWER = "logging-answer"
+    ANSWERED = "answered"
+    SERVED = "served"
+    LOGGING_FAILURE = "logging-failure"
+    FAILED = "failed"
+    LOGGING_CLAIM = "logging-claim"
+    CLOSED = "closed"
+    UNREPORTED = "unreported"
+
+
+class ResponderRecord(Record):
+    """All that a responder's session knows."""
+
+    state: Annotated[ResponderState, Field(strict=False)]
+    query: bytes
+    query_hash: Hash
+    answer_block_bytes: Count
+    intent_leaf: Hash | None = None
+    reason: Annotated[RefusalReason, Field(strict=False)] | None = None
+    answer_by_ms: Count | None = None
+    attempts: Count = 0
+    search: Count = 1
+    done: Count = 0
+    total: Count = 0
+    decision: bytes | None = None
+    decision_index: Count | None = None
+    answer_hash: Hash | None = None
+    blocks: Count = 0
+    gallery_commitment: Hash | None = None
+    seed_commitment: Hash | None = None
+    records: Count = 0
+    compute_ms: Count = 0
+    answer: bytes | None = None
+    answer_index: Count | None = None
+    report: bytes | None = None
+    receipt: bytes | None = None
+    claim_index: Count | None = None
+
+
+@dataclass(frozen=True)
+class StatusParts:
+    """What there is to say now; the node adds evidence of the entries with these indices."""
+
+    decision: bytes
+    decision_index: int
+    progress: Progress | None
+    answer: bytes | None
+    answer_index: int | None
+
+    def to_bytes(self, evidence: Callable[[int], bytes]) -> bytes:
+        """The ``ExchangeStatus``; ``evidence(index)`` gives ``LogEvidence`` bytes from the peer's size."""
+        answered = self.answer is not None and self.answer_index is not None
+        return ExchangeStatus(
+            decision=self.decision,
+            decision_evidence=evidence(self.decision_index),
+            progress=self.progress,
+            answer=self.answer if answered else None,
+            answer_evidence=evidence(self.answer_index) if self.answer_index is not None else None,
+        ).to_bytes()
+
+
+@dataclass(frozen=True)
+class ReceiptParts:
+    """The receipt, and the index of the entry of the claim."""
+
+    receipt: bytes
+    claim_index: int
+
+    def to_bytes(self, evidence: Callable[[int], bytes]) -> bytes:
+        """The ``ReceiptReply``; ``evidence`` as in ``StatusParts``."""
+        return ReceiptReply(receipt=self.receipt, evidence=evidence(self.claim_index)).to_bytes()
+
+
+_S = ResponderState
+_FINAL = frozenset({_S.REFUSED, _S.FAILED, _S.CLOSED})
+_LOGGING = {
+    _S.LOGGING_REFUSAL: "_refusal_logged",
+    _S.LOGGING_ACCEPTANCE: "_acceptance_logged",
+    _S.LOGGING_ANSWER: "_answer_logged",
+    _S.LOGGING_FAILURE: "_failure_logged",
+    _S.LOGGING_CLAIM: "_claim_logged",
+}
+_AFTER_WORKING = tuple(
+    state for state in _S if state not in (_S.LOGGING_REFUSAL, _S.REFUSED, _S.LOGGING_ACCEPTANCE, _S.WORKING)
+)
+_EVENTS: Final = (
+    events.EntryAppended,
+    events.AppendFailed,
+    events.Restarted,
+    events.DeadlinePassed,
+    events.SearchProgressed,
+    events.SearchFinished,
+    events.SearchFailed,
+    events.AnswerServed,
+    events.ReportReceived,
+)
+
+
+def _each(states: tuple[ResponderState, ...], event: type, what: str | Rule) -> dict[Any, str | Rule]:
+    return {(state, event): what for state in states}
+
+
+TABLE: Final = build_table(
+    ResponderState,
+    _EVENTS,
+    {
+        **_each(tuple(_S), events.EntryAppended, Rule.IGNORE),
+        **{(state, events.EntryAppended): name for state, name in _LOGGING.items()},
+        **_each(tuple(_S), events.AppendFailed, Rule.IGNORE),
+        **{(state, events.AppendFailed): "_retry_append" for state in _LOGGING},
+        **_each(tuple(_S), events.Restarted, "_restarted"),
+        **_each(tuple(_S), events.DeadlinePassed, "_deadline"),
+        **_each(_AFTER_WORKING, events.SearchProgressed, Rule.IGNORE),
+        **_each(_AFTER_WORKING, events.SearchFinished, Rule.IGNORE),
+        **_each(_AFTER_WORKING, events.SearchFailed, Rule.IGNORE),
+        (_S.WORKING, events.SearchProgressed): "_progressed",
+        (_S.WORKING, events.SearchFinished): "_searched",
+        (_S.WORKING, events.SearchFailed): "_search_failed",
+        (_S.ANSWERED, events.AnswerServed): "_served",
+        **_each((_S.SERVED, _S.UNREPORTED, _S.LOGGING_CLAIM, _S.CLOSED), events.AnswerServed, Rule.IGNORE),
+        **_each((_S.LOGGING_REFUSAL, _S.REFUSED), events.ReportReceived, Rule.OUT_OF_ORDER),
+        **_each((_S.LOGGING_FAILURE, _S.FAILED), events.ReportReceived, Rule.OUT_OF_ORDER),
+        **_each((_S.LOGGING_ACCEPTANCE, _S.LOGGING_ANSWER), events.ReportReceived, Rule.TRY_LATER),
+        **_each((_S.WORKING, _S.ANSWERED, _S.SERVED, _S.UNREPORTED), events.ReportReceived, "_reported"),
+        **_each((_S.LOGGING_CLAIM, _S.CLOSED), events.ReportReceived, "_reported_again"),
+    },
+)
+
+
+class ResponderSession(Session[ResponderRecord]):
+    """One query that this node was asked."""
+
+    TABLE = TABLE
+    FINISHED: ClassVar[frozenset[StrEnum]] = _FINAL
+    RECORD = ResponderRecord
+
+    @classmethod
+    def open(cls, record: ResponderRecord, parties: Parties) -> tuple[Self, Step]:
+        """A new session in its first state; for ``admission.admit`` alone."""
+        session = cls(record, parties)
+        return session, Step(session._outstanding())
+
+    @classmethod
+    def restore(cls, data: bytes, parties: Parties) -> Self:
+        """A session from its snapshot; feed it ``Restarted`` next. Raises ``BadSnapshot``."""
+        return cls(cls.read_record(data), parties)
+
+    @property
+    def state(self) -> ResponderState:
+        return self._record.state
+
+    @property
+    def query(self) -> Query:
+        """The query that was verified on arrival."""
+        return checks.own_query(self._record.query)
+
+    @property
+    def query_hash(self) -> bytes:
+        """The name of this session: one per signed query, so a replay finds it."""
+        return self._record.query_hash
+
+    def status(self) -> StatusParts | None:
+        """What to answer to the query and to every later look; None while the decision is being logged."""
+        record = self._record
+        if record.decision is None or record.decision_index is None:
+            return None
+        working = self.state in (ResponderState.WORKING, ResponderState.LOGGING_ANSWER)
+        return StatusParts(
+            record.decision,
+            record.decision_index,
+            Progress(done=record.done, total=record.total) if working else None,
+            record.answer,
+            record.answer_index,
+        )
+
+    def servable(self) -> tuple[bytes, int] | None:
+        """Hash and length of the answer that may be handed over now; None too early and too late."""
+        record = self._record
+        if self.state not in (ResponderState.ANSWERED, ResponderState.SERVED, ResponderState.UNREPORTED):
+            return None
+        return record.answer_hash or b"", record.blocks * record.answer_block_bytes
+
+    def receipt(self) -> ReceiptParts | None:
+        """The reply to a report, once the claim is on the ledger."""
+        record = self._record
+        if record.receipt is None or record.claim_index is None:
+            return None
+        return ReceiptParts(record.receipt, record.claim_index)
+
+    def _outstanding(self) -> tuple[Command, ...]:
+        record = self._record
+        match record.state:
+            case ResponderState.LOGGING_REFUSAL:
+                return (self._append(refused_entry(record.query, str(record.reason))),)
+            case ResponderState.LOGGING_ACCEPTANCE:
+                return (self._append(accepted_entry(record.query, record.intent_leaf or b"")),)
+            case ResponderState.WORKING:
+                query = self.query
+                return (
+                    StartSearch(
+                        self._parties.peer.country,
+                        record.exchange_id,
+                        record.query_hash,
+                        query.modality,
+                        query.profile,
+                        query.plan,
+                        query.evaluation_keys,
+                        query.ciphertext_hash,
+                        record.search,
+                    ),
+                )
+            case ResponderState.LOGGING_ANSWER:
+                entry = answered_entry(
+                    record.query,
+                    record.answer_hash or b"",
+                    record.blocks,
+                    record.gallery_commitment or b"",
+                    record.seed_commitment or b"",
+                    (record.records, record.compute_ms),
+                )
+                return (self._append(entry),)
+            case ResponderState.LOGGING_FAILURE:
+                return (self._append(failed_entry(record.query, str(record.reason))),)
+            case ResponderState.LOGGING_CLAIM:
+                return (self._append(claimed_entry(record.query, record.report or b"")),)
+            case ResponderState.ANSWERED | ResponderState.SERVED | ResponderState.UNREPORTED:
+                return ()
+            case _:
+                return (DiscardBodies(record.exchange_id),)
+
+    # Entries of our own ledger
+
+    def _refusal_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        return self._decided(event, "query.refused", "refused", ResponderState.REFUSED)
+
+    def _failure_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        return self._decided(event, "query.failed", "failed", ResponderState.FAILED)
+
+    def _acceptance_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        return self._decided(event, "query.accepted", "accepted", ResponderState.WORKING)
+
+    def _decided(self, event: events.EntryAppended, kind: str, outcome: str, state: ResponderState) -> Step:
+        if event.kind != kind:
+            return Step()
+        record, query = self._record, self.query
+        values: dict[str, Any] = {
+            "exchange_id": query.exchange_id,
+            "requester": query.requester,
+            "responder": query.responder,
+            "query_hash": record.query_hash,
+            "outcome": outcome,
+            "reason": record.reason if outcome != "accepted" else None,
+            "decided_ms": record.entry_ms,
+            "answer_by_ms": record.answer_by_ms if outcome == "accepted" else None,
+        }
+        envelope = sign(Decision.model_validate(values), self._parties.identity)
+        return self._enter(state, decision=envelope, decision_index=event.index)
+
+    def _answer_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        if event.kind != "query.answered":
+            return Step()
+        record, query = self._record, self.query
+        header = AnswerHeader(
+            exchange_id=query.exchange_id,
+            requester=query.requester,
+            responder=query.responder,
+            query_hash=record.query_hash,
+            blocks=record.blocks,
+            block_bytes=record.answer_block_bytes,
+            answer_hash=record.answer_hash or b"",
+            answered_ms=record.entry_ms,
+        )
+        return self._enter(
+            ResponderState.ANSWERED,
+            answer=sign(header, self._parties.identity),
+            answer_index=event.index,
+            deadline_ms=now_ms + limits.FETCH_PERIOD + limits.REPORT_PERIOD,
+        )
+
+    def _claim_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
+        if event.kind != "query.claimed":
+            return Step()
+        record, query = self._record, self.query
+        receipt = Receipt(
+            exchange_id=query.exchange_id,
+            requester=query.requester,
+            responder=query.responder,
+            query_hash=record.query_hash,
+            report_hash=message_hash(record.report or b""),
+            received_ms=record.entry_ms,
+        )
+        return self._enter(
+            ResponderState.CLOSED,
+            receipt=sign(receipt, self._parties.identity),
+            claim_index=event.index,
+        )
+
+    def _retry_append(self, event: events.AppendFailed, now_ms: int) -> Step:
+        """No ledger, no decision and no answer: the requester is told to try later until it is there."""
+        attempts = self._record.attempts + 1
+        self._update(attempts=attempts, retry_ms=now_ms + backoff(attempts))
+        return Step(self._outstanding())
+
+    # The search
+
+    def _progressed(self, event: events.SearchProgressed, now_ms: int) -> Step:
+        if not 0 <= event.done <= event.total <= limits.MAX_BLOCKS:
+            raise EventNotAllowed("a search cannot have made such progress")
+        self._update(done=event.done, total=event.total)
+        return Step()
+
+    def _searched(self, event: events.SearchFinished, now_ms: int) -> Step:
+        if event.attempt != self._record.search:
+            return Step()
+        if not 1 <= event.blocks <= limits.MAX_BLOCKS:
+            raise EventNotAllowed("an answer cannot have so many blocks")
+        return self._enter(
+            ResponderState.LOGGING_ANSWER,
+            answer_hash=event.answer_hash,
+            blocks=event.blocks,
+            gallery_commitment=event.gallery_commitment,
+            seed_commitment=event.seed_commitment,
+            records=event.records,
+            compute_ms=event.compute_ms,
+            entry_ms=now_ms,
+            retry_ms=now_ms,
+            deadline_ms=None,
+        )
+
+    def _search_failed(self, event: events.SearchFailed, now_ms: int) -> Step:
+        if event.attempt != self._record.search:
+            return Step()
+        return self._give_up(event.reason, now_ms)
+
+    def _give_up(self, reason: RefusalReason, now_ms: int) -> Step:
+        return self._enter(
+            ResponderState.LOGGING_FAILURE, reason=reason, entry_ms=now_ms, retry_ms=now_ms, deadline_ms=None
+        )
+
+    def _served(self, event: events.AnswerServed, now_ms: int) -> Step:
+        return self._enter(ResponderState.SERVED)
+
+    # The requester's report
+
+    def _reported(self, event: events.ReportReceived, now_ms: int) -> Step:
+        record = self._record
+        answer = (record.answer_hash, record.blocks) if record.answer_hash is not None else None
+        try:
+            report = checks.verify_report(event.body, self._parties, record.query, answer, event.seen)
+        except StaleCheckpoint as error:
+            return Step(fault=error)
+        except PeerFault as error:
+            return Step((self._keep(error, event.body),), fault=error)
+        stop: tuple[Command, ...] = ()
+        if self.state is ResponderState.WORKING:
+            stop = (StopSearch(record.exchange_id),)
+        step = self._enter(
+            ResponderState.LOGGING_CLAIM,
+            report=report.envelope,
+            entry_ms=now_ms,
+            retry_ms=now_ms,
+            deadline_ms=None,
+        )
+        return Step(self._remember(report.entry) + stop + step.commands)
+
+    def _reported_again(self, event: events.ReportReceived, now_ms: int) -> Step:
+        """The same report gets the stored receipt (or will); another one comes too late."""
+        envelope = checks.report_envelope(event.body)
+        if envelope is None or envelope != self._record.report:
+            return Step(fault=OutOfOrder("another report on the same answer has been received"))
+        return Step()
+
+    # Time and restart
+
+    def _deadline(self, event: events.DeadlinePassed, now_ms: int) -> Step:
+        deadline = self._record.deadline_ms
+        if deadline is None or now_ms < deadline:
+            return Step()
+        if self.state is ResponderState.WORKING:
+            step = self._give_up(RefusalReason.INTERNAL, now_ms)
+            return Step((StopSearch(self._record.exchange_id), *step.commands))
+        if self.state in (ResponderState.ANSWERED, ResponderState.SERVED):
+            return self._enter(ResponderState.UNREPORTED, deadline_ms=None)
+        return Step()
+
+    def _restarted(self, event: events.Restarted, now_ms: int) -> Step:
+        self._update(retry_ms=now_ms)
+        if self.state is ResponderState.WORKING:
+            if self._record.search >= limits.MAX_SEARCH_ATTEMPTS:
+                return self._give_up(RefusalReason.INTERNAL, now_ms)
+            self._update(search=self._record.search + 1, done=0, total=0)
+        return Step(self._outstanding())
+
+    def _enter(self, state: ResponderState, **changes: Any) -> Step:
+        if state in _FINAL:
+            changes = {**changes, "seed": None, "deadline_ms": None}
+        self._update(state=state, attempts=0, **changes)
+        return Step(self._outstanding())
