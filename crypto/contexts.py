@@ -30,7 +30,6 @@ class Context(StrEnum):
     DESCRIPTOR = "concordat/v1/descriptor"
     AGREEMENT = "concordat/v1/agreement"
     MESSAGE_HASH = "concordat/v1/message-hash"
-    SESSION_SEED = "concordat/v1/session-seed"
     QUERY = "concordat/v1/query"
     DECISION = "concordat/v1/decision"
     ANSWER_HEADER = "concordat/v1/answer-header"

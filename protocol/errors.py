@@ -101,6 +101,12 @@ class TryLater(PeerFault):
     code = "try-later"
 
 
+class Replayed(PeerFault):
+    """Yet another query under an exchange id of which a refusal is on the ledger already."""
+
+    code = "replayed"
+
+
 class UnknownExchange(PeerFault):
     """The peer asks about an exchange that it never opened here."""
 

@@ -4,20 +4,21 @@
     7 evaluation keys    8 plan, ciphertext length and hash    9 capacity
 
 Before 1 nothing shows who speaks, so such a message is answered with an error and counted. From 2 on it is
-the peer's own signed word: a refusal is an entry of our ledger with its reason.
+the peer's own signed word: a refusal is an entry of our ledger with its reason. One exchange id gets at most
+one such entry; what else is sent under it is answered with an error, so that replays do not fill the ledger.
 
 Source: specs/wire.md, section "Checks".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from crypto.errors import PeerFault
 from protocol import limits
 from protocol.agreement import Agreement
-from protocol.errors import EvidenceRejected, RefusalReason, Refused
+from protocol.errors import EvidenceRejected, RefusalReason, Refused, Replayed
 from protocol.evidence import StaleCheckpoint, VerifiedEntry
 from protocol.exchange import checks
 from protocol.exchange.commands import Command, KeepEvidence, RememberCheckpoint
@@ -45,12 +46,27 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class StoredQuery:
+    """A query that has its session here.
+
+    Attributes:
+        peer: Who sent it.
+        query_hash: Its name.
+        refused: Whether its session began with a refusal.
+    """
+
+    peer: str
+    query_hash: bytes
+    refused: bool
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What the node knows at the time of an arrival.
 
     Attributes:
         seen: The newest checkpoint of the sender's ledger that is stored here.
-        stored_query: Given an exchange id of this sender: the hash of the query that opened it, if any.
+        stored: Given an exchange id: all queries that came under it, from whatever peer.
         agreement: The agreement with a digest that is in force between the two nodes, if any.
         keys_known: Whether this sender registered evaluation keys with this hash.
         plan: The plan of a profile digest, if this node has it and a gallery for it.
@@ -58,7 +74,7 @@ class Surroundings:
     """
 
     seen: Seen | None
-    stored_query: Callable[[bytes], bytes | None]
+    stored: Callable[[bytes], Sequence[StoredQuery]]
     agreement: Callable[[bytes], Agreement | None]
     keys_known: Callable[[bytes], bool]
     plan: Callable[[bytes], PlanSizes | None]
@@ -82,7 +98,7 @@ class Admission:
     fault: PeerFault | None = None
 
 
-def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int, seed: bytes) -> Admission:
+def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int) -> Admission:
     """Check an arrival and open its session, accepting or refusing.
 
     Args:
@@ -90,7 +106,6 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int,
         around: What this node knows.
         parties: This node and the peer that the connection authenticated.
         now_ms: The time.
-        seed: 32 fresh secret bytes, from which the salts of this exchange's entries are drawn.
     """
     try:
         submission = QuerySubmission.from_bytes(arrival.submission)
@@ -98,14 +113,16 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int,
     except PeerFault as fault:
         return Admission(None, Step(), fault=fault)
     query_hash = message_hash(submission.query)
-    stored = around.stored_query(query.exchange_id)
-    if stored == query_hash:
+    stored = around.stored(query.exchange_id)
+    if any((item.peer, item.query_hash) == (parties.peer.country, query_hash) for item in stored):
         return Admission(None, Step(), known=query_hash)
+    if any(item.refused for item in stored):
+        return Admission(None, Step(), fault=Replayed("a refusal under this exchange id is logged already"))
     commands: list[Command] = []
     entry: VerifiedEntry[QueryIntent] | None = None
     block_bytes, reason = 0, None
     try:
-        _check_message(query, parties, stored is not None, now_ms)
+        _check_message(query, parties, bool(stored), now_ms)
         entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent)
         commands.append(_remember(entry, parties))
         checks.verify_intent(entry, query, query_hash)
@@ -120,7 +137,6 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int,
     accepted = reason is None
     record = ResponderRecord(
         exchange_id=query.exchange_id,
-        seed=seed,
         deadline_ms=now_ms + limits.ANSWER_PERIOD if accepted else None,
         retry_ms=now_ms,
         entry_ms=now_ms,

@@ -21,15 +21,14 @@ from protocol.statements import Statement
 class AppendEntry:
     """Append the entry to our own ledger; report ``EntryAppended`` or ``AppendFailed``.
 
-    All randomness of the entry (salts, payload key) must be drawn from ``seed`` alone, so that a repetition
-    makes the same leaf and finds it in the ledger instead of appending a second one.
+    A session makes one entry of each kind, so a repetition finds the entry by exchange and kind in the ledger
+    instead of appending a second one.
     """
 
     kind: str
     statement: Statement
     exchange_id: bytes
     time_ms: int
-    seed: bytes = field(repr=False)
     not_before_ms: int
 
 

@@ -197,7 +197,6 @@ class RequesterSession(Session[RequesterRecord]):
         agreement: Agreement | None,
         parties: Parties,
         now_ms: int,
-        seed: bytes,
         *,
         enforce_own_policy: bool = True,
     ) -> tuple[Self, Step]:
@@ -208,7 +207,6 @@ class RequesterSession(Session[RequesterRecord]):
             agreement: The one that ``request.agreement`` names, None if this node has none.
             parties: This node and the peer asked.
             now_ms: The time.
-            seed: 32 fresh secret bytes, from which the salts of this exchange's entries are drawn.
             enforce_own_policy: False only in a dishonest requester of tests and demonstrations.
 
         Returns:
@@ -222,7 +220,6 @@ class RequesterSession(Session[RequesterRecord]):
                 state, reason = RequesterState.WITHHOLDING, refusal.reason.value
         record = RequesterRecord(
             exchange_id=request.exchange_id,
-            seed=seed,
             deadline_ms=now_ms + limits.QUERY_LIFE if reason is None else None,
             retry_ms=now_ms,
             entry_ms=now_ms,
@@ -585,8 +582,7 @@ class RequesterSession(Session[RequesterRecord]):
         return Step(self._outstanding())
 
     def _finish(self, state: RequesterState) -> Step:
-        """The salts are not needed any more, so they are forgotten."""
-        self._update(state=state, seed=None, deadline_ms=None)
+        self._update(state=state, deadline_ms=None)
         return Step(self._outstanding())
 
     def _end(self) -> RequesterState:

@@ -454,6 +454,6 @@ class ResponderSession(Session[ResponderRecord]):
 
     def _enter(self, state: ResponderState, **changes: Any) -> Step:
         if state in _FINAL:
-            changes = {**changes, "seed": None, "deadline_ms": None}
+            changes = {**changes, "deadline_ms": None}
         self._update(state=state, attempts=0, **changes)
         return Step(self._outstanding())

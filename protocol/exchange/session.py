@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from crypto.contexts import Context, hash_fields
 from crypto.errors import BadEncoding, PeerFault
 from protocol import limits
 from protocol.errors import BadMessage, BadSnapshot, EventNotAllowed, OutOfOrder, TryLater
 from protocol.evidence import VerifiedEntry
 from protocol.exchange.commands import AppendEntry, Command, KeepEvidence, RememberCheckpoint
 from protocol.exchange.parties import Parties
-from protocol.model import ExchangeId, Hash, Millis, Model
+from protocol.model import ExchangeId, Millis, Model
 from protocol.statements import Statement
 
 SNAPSHOT_VERSION: Final = 1
@@ -50,12 +49,11 @@ class Step:
 
 
 class Record(Model):
-    """A session at rest. Holds salts until the session is finished: seal it like a key."""
+    """A session at rest. It names officers and cases: seal it."""
 
     LIMIT: ClassVar[int] = limits.MAX_SNAPSHOT
 
     exchange_id: ExchangeId
-    seed: Hash | None
     deadline_ms: Millis | None
     retry_ms: Millis
     entry_ms: Millis
@@ -96,7 +94,7 @@ class Session(Generic[R]):
         return self._record.deadline_ms
 
     def snapshot(self) -> bytes:
-        """The session as canonical bytes, version first. Secret until the session is finished."""
+        """The session as canonical bytes, version first."""
         return bytes([SNAPSHOT_VERSION]) + self._record.to_bytes()
 
     @classmethod
@@ -150,15 +148,11 @@ class Session(Generic[R]):
 
     def _append(self, statement: Statement) -> AppendEntry:
         record = self._record
-        if record.seed is None:
-            raise EventNotAllowed("a finished session appends nothing")
-        kind = statement.shared.type
         return AppendEntry(
-            kind=kind,
+            kind=statement.shared.type,
             statement=statement,
             exchange_id=record.exchange_id,
             time_ms=record.entry_ms,
-            seed=hash_fields(Context.SESSION_SEED, record.seed, kind.encode()),
             not_before_ms=record.retry_ms,
         )
 
