@@ -11,16 +11,25 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 import numpy as np  # noqa: E402
 import orl  # noqa: E402
 
-from crypto.fitting import FAMILIES  # noqa: E402
+from crypto.fitting import FAMILIES, Family  # noqa: E402
+from crypto.profiles import SearchProfile  # noqa: E402
 
 SPLITS = 20
 
+ALTERNATIVES = {
+    "n=256 a=2 S=127 tau=65, one group": Family(SearchProfile(256, 2, 127, 65), 256),
+    "n=256 a=3 S=127 tau=65, one group": Family(SearchProfile(256, 3, 127, 65), 256),
+    "n=256 a=2 S=107 tau=45, one group": Family(SearchProfile(256, 2, 107, 45), 256),
+    "n=256 a=4 S=127 tau=65, groups of 16": Family(SearchProfile(256, 4, 127, 65), 16),
+    "n=256 a=2 S=191 tau=85, one group": Family(SearchProfile(256, 2, 191, 85), 256),
+}
+
 
 def main() -> None:
-    print(
-        "| set | profile | cosine FNMR | FNMR, FMR <= 1e-3 | points: mean, worst split | FNMR / FMR at tau |"
-    )
-    print("| --- | --- | --- | --- | --- | --- |")
+    FAMILIES.update(ALTERNATIVES)
+    head = ("set", "profile", "roots", "cosine", "template", "points: mean, worst", "FNMR / FMR at tau")
+    print(f"| {' | '.join(head)} |")
+    print("| --- " * len(head) + "|")
     for name in orl.SETS:
         for family in FAMILIES:
             rates = [orl.measure(orl.split(name, family, seed)) for seed in range(SPLITS)]
@@ -29,11 +38,16 @@ def main() -> None:
                 for field in orl.Rates.__dataclass_fields__
             }
             worse = [100 * (r.policy_fnmr - r.cosine_fnmr) for r in rates]
-            print(
-                f"| {name} | {family} | {percent['cosine_fnmr']:.2f} % | {percent['policy_fnmr']:.2f} % "
-                f"| {np.mean(worse):+.2f}, {max(worse):+.2f} "
-                f"| {percent['fixed_fnmr']:.2f} % / {percent['fixed_fmr']:.3f} % |"
+            cells = (
+                name,
+                family,
+                str(FAMILIES[family].search.roots),
+                f"{percent['cosine_fnmr']:.2f} %",
+                f"{percent['policy_fnmr']:.2f} %",
+                f"{np.mean(worse):+.2f}, {max(worse):+.2f}",
+                f"{percent['fixed_fnmr']:.2f} / {percent['fixed_fmr']:.3f} %",
             )
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

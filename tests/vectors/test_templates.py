@@ -1,4 +1,4 @@
-"""The test vectors of specs/matching.md, section 1: what must come out, and what is refused with which code."""
+"""Test vectors of specs/matching.md, section 1: what must come out, and what is refused with which code."""
 
 from __future__ import annotations
 
