@@ -52,7 +52,8 @@ class KeySet:
             raise BadKeys(f"evaluation keys: {problem}") from None
         levels = plan.levels
         rotations = {
-            step: parts[1 + levels * (i + 1) : 1 + levels * (i + 2)] for i, step in enumerate(plan.rotation_steps)
+            step: parts[1 + levels * (i + 1) : 1 + levels * (i + 2)]
+            for i, step in enumerate(plan.rotation_steps)
         }
         return cls(parts[0], parts[1 : 1 + levels], rotations)
 
@@ -93,7 +94,9 @@ def unpack_query(data: bytes, plan: Plan) -> SeededWords:
         BadCiphertext: Wrong length, or a word that is not below its prime.
     """
     if len(data) != plan.query_bytes:
-        raise BadCiphertext(f"an encrypted probe of this profile has {plan.query_bytes} bytes, not {len(data)}")
+        raise BadCiphertext(
+            f"an encrypted probe of this profile has {plan.query_bytes} bytes, not {len(data)}"
+        )
     try:
         return unpack_seeded(data, plan.data_primes, plan.degree)
     except BadEncoding as problem:
@@ -107,7 +110,9 @@ def unpack_answer(data: bytes, plan: Plan) -> Words:
         BadCiphertext: Wrong length, or a word that is not below the prime.
     """
     if len(data) != plan.answer_block_bytes:
-        raise BadCiphertext(f"an answer block of this profile has {plan.answer_block_bytes} bytes, not {len(data)}")
+        raise BadCiphertext(
+            f"an answer block of this profile has {plan.answer_block_bytes} bytes, not {len(data)}"
+        )
     primes = (plan.data_primes[0], plan.data_primes[0])
     try:
         return unpack_polynomial(data, primes, plan.degree)

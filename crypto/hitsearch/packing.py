@@ -62,7 +62,9 @@ def unpack_words(data: bytes, count: int, bits: int, modulus: int) -> Words:
         BadEncoding: The length is not exact, or a word is not reduced.
     """
     if len(data) != packed_length(count, bits):
-        raise BadEncoding(f"{count} words of {bits} bits take {packed_length(count, bits)} bytes, not {len(data)}")
+        raise BadEncoding(
+            f"{count} words of {bits} bits take {packed_length(count, bits)} bytes, not {len(data)}"
+        )
     wide = np.zeros((count, 64), dtype=np.uint8)
     wide[:, 64 - bits :] = np.unpackbits(np.frombuffer(data, dtype=np.uint8)).reshape(count, bits)
     words = np.packbits(wide, axis=1).view(">u8").reshape(count).astype(np.uint64)

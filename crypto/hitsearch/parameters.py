@@ -22,14 +22,18 @@ DEGREE: Final = 16384
 SEED_BYTES: Final = 64
 MAX_MODULUS_BITS: Final = 430  # 128-bit security at degree 16384 by the newer tables; SEAL itself allows 438
 SPECIAL_BITS: Final = 60
-MAX_DATA_BITS: Final = 56  # four bits below the special prime keep key-switching noise near the rounding noise
+MAX_DATA_BITS: Final = (
+    56  # four bits below the special prime keep key-switching noise near the rounding noise
+)
 LAST_BITS: Final = 34  # the answer's only prime: the smallest friendly one
 ERROR_STD: Final = 3.24  # SEAL's centred binomial distribution of 21 + 21 bits
 TAIL_BITS: Final = 3.2  # 9.2 standard deviations: 2^-40 for 2 * 16384 coefficients of 1,024 answers
 FLOOD_UNIFORMS: Final = 4
 FLOOD_DIGITS: Final = 3
-MIN_FLOOD_BITS: Final = 38
-PRODUCT_MARGIN_BITS: Final = 1.0  # two factors share the secret key: E|s|^4 = 2 (E|s|^2)^2, and squares repeat a factor
+MIN_FLOOD_BITS: Final = 36
+# Both factors of a product carry the secret key, and SEAL's rounding has a mean, so the noise of one factor is a
+# random walk over the key's coefficients: four standard deviations of that walk are two bits.
+PRODUCT_MARGIN_BITS: Final = 2.0
 
 
 def _sum_bits(*bits: float) -> float:
@@ -163,11 +167,17 @@ class Plan:
 
 
 def noise_floor_bits(degree: int) -> float:
-    """Noise of a modulus switch: rounding of c0 and c1, the latter times a ternary secret."""
-    return log2(PLAINTEXT_MODULUS) + 0.5 * log2((1 + 2 * degree / 3) / 12)
+    """Noise of a modulus switch or of a key switch: rounding of c0 and c1, the latter times a ternary secret.
+
+    SEAL rounds to 0..t-1, not to a centred range: the mean square is t^2 / 3, and the means of several roundings add
+    up linearly, which the stages below allow for wherever sums are taken.
+    """
+    return log2(PLAINTEXT_MODULUS) + 0.5 * log2((1 + 2 * degree / 3) / 3)
 
 
-def plan_stages(profile: SearchProfile, degree: int, baby_steps: int) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
+def plan_stages(
+    profile: SearchProfile, degree: int, baby_steps: int
+) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
     """Simulate the noise of every step; choose the prime that each modulus switch drops.
 
     Returns:
@@ -179,14 +189,14 @@ def plan_stages(profile: SearchProfile, degree: int, baby_steps: int) -> tuple[t
     t_bits = log2(PLAINTEXT_MODULUS)
     ring = 0.5 * log2(degree)
     floor = noise_floor_bits(degree)
-    leaf_count = len(polynomial(centre(profile).roots, PLAINTEXT_MODULUS).leaves)
-    tree = leaf_count.bit_length() - 1
+    leaves = polynomial(centre(profile).roots, PLAINTEXT_MODULUS).leaves
+    tree = len(leaves).bit_length() - 1
     uniform_plain = t_bits - 0.5 * log2(12) + ring
     query = _sum_bits(floor, t_bits + log2(ERROR_STD))
     # q_max / P costs MAX_DATA_BITS - SPECIAL_BITS bits; the digits of at most a dozen primes add up
     switch_key = t_bits + log2(ERROR_STD) + ring + 0.5 * log2(12 / 3) + MAX_DATA_BITS - SPECIAL_BITS
     rotation = _sum_bits(floor, switch_key)
-    rotated = _sum_bits(query, rotation + 0.5 * log2(profile.n))
+    rotated = _sum_bits(query, rotation + log2(baby_steps))
 
     def product(a: float, b: float) -> float:
         return _sum_bits(a + b + ring + PRODUCT_MARGIN_BITS, rotation)
@@ -199,31 +209,30 @@ def plan_stages(profile: SearchProfile, degree: int, baby_steps: int) -> tuple[t
             stages.append((name, noise, 0, noise))
             return noise
         need = noise - floor
-        bits = int(min(max(need + 1, LAST_BITS + 3), MAX_DATA_BITS))
-        after = _sum_bits(noise - bits, floor)
+        bits = int(min(max(need + 2, LAST_BITS + 3), MAX_DATA_BITS))
+        after = _sum_bits(noise - (bits - 1), floor)  # the smallest prime of that size is just above 2^(bits - 1)
         stages.append((name, noise, bits, after))
         return after
 
     left = step("scores", rotated + uniform_plain + 0.5 * log2(profile.n))
     left = step("square", product(left, left))
     powers = left
-    highest = min(4, max(len(leaf) for leaf in polynomial(centre(profile).roots, PLAINTEXT_MODULUS).leaves))
+    highest = max(len(leaf) for leaf in leaves)
     if highest >= 2:
         powers = step("powers to w^2", product(powers, powers))
     if highest >= 3:
         powers = step("powers to w^4", product(powers, powers))
-    scalar = t_bits - 1 + 0.5 * log2(highest)
-    plain_leaf = powers + scalar
+    plain_leaf = powers + max(_weight_bits(leaf) for leaf in leaves)
     masked_leaf = powers + uniform_plain + 0.5 * log2(highest)
     left = step("leaves", max(plain_leaf, masked_leaf), drop=tree == 0)
     for depth in range(tree):
         noise = product(masked_leaf, plain_leaf) if depth == 0 else product(left, left)
         left = step(f"tree {depth + 1}", noise)
-    flooded = _sum_bits(left, floor)
+    flooded = 1 + max(left, floor)
     stages.append(("before flooding", flooded, 0, flooded))
     flood = (FLOOD_DIGITS + 1) * t_bits + 0.5 * log2(FLOOD_UNIFORMS / 12)
     second = int(flood + TAIL_BITS) + 4 - LAST_BITS
-    stages.append(("flooding", flood, second, _sum_bits(flood - second, floor)))
+    stages.append(("flooding", flood, second, _sum_bits(flood - (second - 1), floor)))
     drops = [bits for _, _, bits, _ in stages if bits]
     sizes = (LAST_BITS, *reversed(drops))
     level = len(sizes)
@@ -233,6 +242,11 @@ def plan_stages(profile: SearchProfile, degree: int, baby_steps: int) -> tuple[t
         level -= 1 if bits else 0
     _check_room(placed, sizes)
     return tuple(placed), sizes
+
+
+def _weight_bits(leaf: tuple[int, ...]) -> float:
+    """Sum of the absolute values of a leaf's scalars, in bits; the constant term costs no noise."""
+    return log2(1 + sum(min(c, PLAINTEXT_MODULUS - c) for c in leaf[1:]))
 
 
 def _check_room(stages: list[Stage], sizes: tuple[int, ...]) -> None:

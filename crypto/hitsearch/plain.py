@@ -33,7 +33,9 @@ class PlainBlock:
     templates: NDArray[np.int64]
 
 
-def masked_values(probe: NDArray[np.int64], block: NDArray[np.int64], plan: Plan, stream: MaskStream) -> Slots:
+def masked_values(
+    probe: NDArray[np.int64], block: NDArray[np.int64], plan: Plan, stream: MaskStream
+) -> Slots:
     """What an honest answer decrypts to, slot by slot: ``r * P(u^2) mod t``."""
     t = plan.plain_modulus
     centring = plan.centring
@@ -90,7 +92,9 @@ class PlainResponder:
 
     def __init__(self, plan: Plan, evaluation_keys: bytes) -> None:
         if len(evaluation_keys) != plan.keys_bytes:
-            raise BadKeys(f"evaluation keys of this profile have {plan.keys_bytes} bytes, not {len(evaluation_keys)}")
+            raise BadKeys(
+                f"evaluation keys of this profile have {plan.keys_bytes} bytes, not {len(evaluation_keys)}"
+            )
         self.plan = plan
 
     def prepare(self, query: bytes) -> PlainQuery:

@@ -100,4 +100,6 @@ def check_template(template: NDArray[np.int8], profile: SearchProfile) -> None:
         raise BadTemplate(f"a template of this profile is int8 of shape ({profile.n},)")
     values = template.astype(np.int64)
     if int(np.abs(values).max()) > profile.bound or int(values @ values) != profile.norm:
-        raise BadTemplate(f"a template has entries within {profile.bound} whose squares sum to {profile.norm}")
+        raise BadTemplate(
+            f"a template has entries within {profile.bound} whose squares sum to {profile.norm}"
+        )

@@ -150,13 +150,12 @@ class Responder:
         self._observe("giant steps")
         total: Ciphertext | None = None
         for summand in reversed(partial):
-            # the switch before the rotation makes the rotation cheaper; its noise is far below the sum's
-            low = None if summand is None else bgv.drop_to(summand, plan.levels - 1)
             if total is not None:
                 total = bgv.rotate(total, plan.baby_steps, self._galois)
-                low = total if low is None else bgv.add_into(total, low)
-            total = low
-        return total
+                total = total if summand is None else bgv.add_into(total, summand)
+            else:
+                total = summand
+        return bgv.drop_to(total, plan.levels - 1)
 
     def _threshold(self, scores: Ciphertext, stream: MaskStream) -> Ciphertext:
         """r * P(w) with a fresh non-zero r per slot: zero on hits, uniform elsewhere."""

@@ -141,7 +141,7 @@ class Bgv:
             key = walker.parms_id()
             level -= 1
 
-    # -- words in and out ---------------------------------------------------------------------------------------
+    # -- words in and out --
 
     def _ciphertext_body(self, parms_id: Any, primes: int, words: bytes, seed: bytes | None) -> bytes:
         prefix = struct.pack("<4QBQQQdQ", *parms_id, 1, 2, self.plan.degree, primes, 1.0, 1)
@@ -163,7 +163,9 @@ class Bgv:
         return self._load(sealapi.Ciphertext(), body, BadCiphertext)
 
     def _key_body(self, words: Words, seed: bytes) -> bytes:
-        return self._ciphertext_body(self.key_level, self.plan.levels + 1, words.astype("<u8").tobytes(), seed)
+        return self._ciphertext_body(
+            self.key_level, self.plan.levels + 1, words.astype("<u8").tobytes(), seed
+        )
 
     def load_public_key(self, words: Words, seed: bytes) -> Any:
         """The public key from the words of its first half and the seed of the second."""
@@ -193,7 +195,9 @@ class Bgv:
     def _split_seeded(self, body: bytes, primes: int) -> tuple[Words, bytes]:
         start = 4 * 8 + 1 + 5 * 8 + 16 + 8
         end = start + primes * self.plan.degree * 8
-        words = np.frombuffer(body, dtype="<u8", count=primes * self.plan.degree, offset=start).astype(np.uint64)
+        words = np.frombuffer(body, dtype="<u8", count=primes * self.plan.degree, offset=start).astype(
+            np.uint64
+        )
         seed = body[end + 17 : end + 17 + SEED_BYTES]
         if len(body) != end + 17 + SEED_BYTES:
             raise AssertionError("SEAL's container has another layout than the one this module knows")
@@ -231,7 +235,7 @@ class Bgv:
         """SEAL's BGV correction factor; the plan's primes keep it at 1."""
         return int(struct.unpack_from("<Q", _saved_body(ciphertext), 4 * 8 + 1 + 4 * 8)[0])
 
-    # -- plaintexts ---------------------------------------------------------------------------------------------
+    # -- plaintexts --
 
     def encode(self, values: Slots) -> Plaintext:
         """One value per slot, modulo t."""
@@ -267,7 +271,7 @@ class Bgv:
         """The value of every slot, in 0..t-1."""
         return np.array(self.encoder.decode_uint64(plain), dtype=np.int64)
 
-    # -- ciphertexts: every operation returns a new one ------------------------------------------------------------
+    # -- ciphertexts: every operation returns a new one --
 
     def add(self, left: Ciphertext, right: Ciphertext) -> Ciphertext:
         """left + right."""
@@ -345,7 +349,7 @@ class Bgv:
         slots = {(self.rotation_element(step) - 1) // 2: digits for step, digits in by_step.items()}
         return self.load_switch_keys(sealapi.GaloisKeys, self.plan.degree, slots)
 
-    # -- secret side ----------------------------------------------------------------------------------------------
+    # -- secret side --
 
     def key_generator(self, secret_key: Any | None = None) -> Any:
         """SEAL's key generator, for a fresh or a given secret key."""

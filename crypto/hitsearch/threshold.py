@@ -32,7 +32,9 @@ def centre(profile: SearchProfile) -> Centring:
     """
     width = profile.norm - profile.threshold
     if width % 2 == 0:
-        return Centring(1, (profile.norm + profile.threshold) // 2, tuple(x * x for x in range(width // 2 + 1)))
+        return Centring(
+            1, (profile.norm + profile.threshold) // 2, tuple(x * x for x in range(width // 2 + 1))
+        )
     return Centring(2, profile.norm + profile.threshold, tuple(x * x for x in range(1, width + 1, 2)))
 
 
@@ -51,7 +53,9 @@ class ThresholdPolynomial:
         """The value at w, mod t: the plain meaning of what the responder computes under encryption."""
         product = 1
         for leaf in self.leaves:
-            value = sum(c * pow(w, e, self.modulus) for e, c in enumerate(leaf)) + pow(w, len(leaf), self.modulus)
+            value = sum(c * pow(w, e, self.modulus) for e, c in enumerate(leaf)) + pow(
+                w, len(leaf), self.modulus
+            )
             product = product * value % self.modulus
         return product
 

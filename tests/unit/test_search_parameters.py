@@ -1,0 +1,138 @@
+"""Parameters are planned from the profile, bounded in code, and the measured noise stays within the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log2, prod
+
+import numpy as np
+import pytest
+import tenseal.sealapi as sealapi
+from searching import EMBEDDING_128, random_templates, stream
+
+from crypto.errors import ImpossibleProfile
+from crypto.hitsearch import Plan, Requester, Responder, plan_for
+from crypto.hitsearch.keyset import unpack_answer
+from crypto.hitsearch.parameters import (
+    MAX_MODULUS_BITS,
+    MIN_FLOOD_BITS,
+    TAIL_BITS,
+    friendly_primes,
+)
+from crypto.hitsearch.seal import Bgv
+from crypto.profiles import SearchProfile
+
+PROFILES = [EMBEDDING_128, SearchProfile(256, 2, 191, 130), SearchProfile(256, 1, 127, 66)]
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=str)
+def test_a_plan_is_secure_and_friendly(profile: SearchProfile) -> None:
+    plan = plan_for(profile)
+    primes = (*plan.data_primes, plan.special_prime)
+    assert prod(primes).bit_length() <= MAX_MODULUS_BITS
+    assert len(set(primes)) == len(primes)
+    assert all(q % (2 * plan.degree * plan.plain_modulus) == 1 for q in primes)
+    assert plan.special_prime > 8 * max(plan.data_primes)
+    assert plan.flood_ratio_bits >= MIN_FLOOD_BITS
+    assert plan.secure
+    assert Bgv(plan).context.parameters_set()
+
+
+def test_friendly_primes_are_prime_by_another_algorithm() -> None:
+    for bits in (34, 37, 52, 60):
+        found = friendly_primes(bits, 16384)
+        assert found
+        assert all(sealapi.Modulus(q).is_prime() for q in found)
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        (SearchProfile(256, 2, 191, 60), "modulus of"),
+        (SearchProfile(1024, 2, 511, 100), "128-bit security"),
+        (SearchProfile(4096, 2, 16384 - 5000, 11000), "modulus of|noise|wrap"),
+    ],
+)
+def test_an_impossible_profile_is_refused_with_the_reason(profile: SearchProfile, reason: str) -> None:
+    with pytest.raises(ImpossibleProfile, match=reason):
+        plan_for(profile)
+
+
+def test_the_identifier_pins_every_parameter() -> None:
+    plan = plan_for(EMBEDDING_128)
+    others: list[Plan] = [
+        replace(plan, degree=8192),
+        replace(plan, baby_steps=8),
+        replace(plan, special_prime=plan.special_prime + 2),
+        replace(plan, data_primes=plan.data_primes[::-1]),
+        replace(plan, profile=SearchProfile(128, 2, 127, 66)),
+        replace(plan, stages=plan.stages[:-1]),
+    ]
+    identifiers = {p.identifier for p in [plan, *others]}
+    assert len(identifiers) == len(others) + 1
+    assert plan_for(SearchProfile(128, 2, 127, 65)).identifier == plan.identifier
+
+
+def test_hiding_over_a_lifetime_falls_with_the_answers() -> None:
+    plan = plan_for(EMBEDDING_128)
+    assert plan.hiding_bits(1) - plan.hiding_bits(1 << 16) == pytest.approx(8)
+    assert plan.hiding_bits(1 << 20) >= 20
+
+
+class Watched(Responder):
+    """Measures the noise of every intermediate ciphertext with the secret key that only a test has."""
+
+    def __init__(self, plan: Plan, requester: Requester) -> None:
+        self.measured: dict[str, float] = {}
+        self._requester = requester
+        super().__init__(plan, requester.evaluation_keys())
+        original = self._bgv.product
+
+        def product(left: object, right: object, keys: object) -> object:
+            result = original(left, right, keys)
+            self._note(f"product at {result.coeff_modulus_size()}", result)
+            return result
+
+        self._bgv.product = product  # type: ignore[method-assign]
+
+    def _note(self, name: str, ciphertext: object) -> None:
+        self.measured[name] = max(self.measured.get(name, 0.0), self.noise(ciphertext))
+
+    def noise(self, ciphertext: object) -> float:
+        level = ciphertext.coeff_modulus_size()  # type: ignore[attr-defined]
+        budget = self._bgv.noise_budget(self._requester._secret, ciphertext)  # whole bits, rounded down
+        return log2(prod(self.plan.data_primes[:level])) - 1 - (budget + 1)
+
+    def _scores(self, prepared, terms):  # type: ignore[no-untyped-def]
+        self._note("scores", result := super()._scores(prepared, terms))
+        return result
+
+    def _threshold(self, scores, stream):  # type: ignore[no-untyped-def]
+        self._note("before flooding", result := super()._threshold(scores, stream))
+        return result
+
+
+@pytest.mark.parametrize("profile", PROFILES[:2], ids=str)
+def test_measured_noise_stays_within_the_plan(profile: SearchProfile) -> None:
+    """The bound holds at every step, and is not so loose that it proves nothing (10 bits)."""
+    plan = plan_for(profile)
+    requester = Requester.load(plan, bytes(range(64)))  # noise depends on the key: a fixed one repeats
+    watched = Watched(plan, requester)
+    rng = np.random.default_rng(4)
+    bank = random_templates(rng, profile, 40)
+    block = bank[rng.integers(0, 40, plan.block_size)]
+    answer = watched.answer_once(watched.prepare(requester.encrypt(bank[0])), block, stream())
+    by_level = {stage.level - 1: stage for stage in plan.stages if stage.dropped_bits}
+    compared = 0
+    for name, noise in watched.measured.items():
+        level = int(name.split()[-1]) if name.startswith("product") else None
+        stage = by_level[level] if level is not None else plan.stage(name)
+        planned = stage.left_bits + TAIL_BITS
+        assert noise <= planned, (name, noise, planned)
+        assert noise >= planned - 10, (name, noise, planned)
+        compared += 1
+    assert compared == 8
+    opened = watched._bgv.load_full(unpack_answer(answer, plan), 1)
+    left = watched._bgv.noise_budget(requester._secret, opened)
+    flooding = plan.stage("flooding")
+    assert 1 <= left <= 33 - flooding.left_bits, "flooded noise fills the answer's prime, and no more"
