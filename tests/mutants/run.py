@@ -70,8 +70,8 @@ def copy_tree(target: Path) -> None:
         shutil.copy2(ROOT / name, target / name)
 
 
-def run_tests(tree: Path, tests: tuple[str, ...]) -> int:
-    """Pytest's exit code, with the packages imported from ``tree``."""
+def run_tests(tree: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Pytest's run, with the packages imported from ``tree``."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     # A copy has no data beside it; point at what stands beside the original.
     for variable, folder in (("CONCORDAT_REAL_DATA", "data"), ("CONCORDAT_VECTORS", "vectors")):
@@ -79,7 +79,7 @@ def run_tests(tree: Path, tests: tuple[str, ...]) -> int:
         if beside.is_dir():
             environment.setdefault(variable, str(beside))
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=120", *tests]
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False).returncode
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
 
 
 def judge(mutant: Mutant) -> str:
@@ -90,17 +90,20 @@ def judge(mutant: Mutant) -> str:
         copy_tree(tree)
         if not mutant.apply(tree):
             return "STALE"
-        code = run_tests(tree, mutant.tests)
+        code = run_tests(tree, mutant.tests).returncode
     return {TESTS_FAILED: "killed", 0: "SURVIVED"}.get(code, "INVALID")
 
 
 def check_unharmed(mutants: list[Mutant]) -> bool:
-    """Whether all the named tests pass before anything is broken."""
+    """Whether all the named tests pass before anything is broken; shows what does not."""
     with tempfile.TemporaryDirectory(prefix="concordat-mutant-") as directory:
         tree = Path(directory) / "tree"
         tree.mkdir()
         copy_tree(tree)
-        return run_tests(tree, tuple(sorted({test for mutant in mutants for test in mutant.tests}))) == 0
+        run = run_tests(tree, tuple(sorted({test for mutant in mutants for test in mutant.tests})))
+    if run.returncode:
+        print(run.stdout[-3000:] + run.stderr[-3000:])
+    return run.returncode == 0
 
 
 def main(names: list[str]) -> int:
