@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,14 +43,23 @@ metadata = MetaData()
 exchanges = Table(
     "exchanges",
     metadata,
-    Column("exchange_id", LargeBinary(16), primary_key=True),
+    Column("key", LargeBinary(32), primary_key=True),
     Column("role", String(1), primary_key=True),
     Column("peer", String(2), nullable=False),
+    Column("exchange_id", LargeBinary(16), nullable=False, index=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("is_open", Integer, nullable=False, index=True),
     Column("snapshot", LargeBinary, nullable=False),
 )
-"""``role`` is ``q`` on the requester's side and ``r`` on the responder's."""
+"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
+
+search_seeds = Table(
+    "search_seeds",
+    metadata,
+    Column("query_hash", LargeBinary(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("sealed_seed", LargeBinary, nullable=False),
+)
 
 peers = Table(
     "peers",
@@ -126,9 +136,10 @@ def open_engine(path: Path) -> Engine:
 class ExchangeRow:
     """One stored exchange."""
 
-    exchange_id: bytes
+    key: bytes
     role: str
     peer: str
+    exchange_id: bytes
     created_ms: int
     is_open: bool
     snapshot: bytes
@@ -200,7 +211,10 @@ class State:
     # Exchanges
 
     def commit_step(
-        self, row: ExchangeRow, heads: Sequence[SeenHead] = (), evidence: Sequence[tuple[str, str, bytes]] = ()
+        self,
+        row: ExchangeRow,
+        heads: Sequence[SeenHead] = (),
+        evidence: Sequence[tuple[str, str, bytes]] = (),
     ) -> None:
         """Store one step of an exchange as a whole: its snapshot, newer heads of peers, evidence to keep.
 
@@ -210,12 +224,14 @@ class State:
             evidence: (peer, code, body) of what proves that a peer broke a rule.
         """
         values = {"peer": row.peer, "is_open": int(row.is_open), "snapshot": row.snapshot}
-        key = (exchanges.c.exchange_id == row.exchange_id) & (exchanges.c.role == row.role)
+        key = (exchanges.c.key == row.key) & (exchanges.c.role == row.role)
         with self._write() as connection:
             changed = connection.execute(update(exchanges).where(key).values(**values))
             if changed.rowcount == 0:
-                fixed = {"exchange_id": row.exchange_id, "role": row.role, "created_ms": row.created_ms}
-                connection.execute(insert(exchanges).values(**values, **fixed))
+                fixed = {"key": row.key, "role": row.role, "created_ms": row.created_ms}
+                connection.execute(
+                    insert(exchanges).values(**values, **fixed, exchange_id=row.exchange_id)
+                )
             for head in heads:
                 connection.execute(
                     update(peers)
@@ -232,11 +248,24 @@ class State:
         with self._read() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
-    def exchange(self, exchange_id: bytes, role: str) -> ExchangeRow | None:
-        """One exchange."""
-        query = select(exchanges).where(
-            (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == role)
+    def opened_by(self, peer: str, exchange_id: bytes) -> bytes | None:
+        """The key of the first query that a peer asked us under this exchange id."""
+        query = select(exchanges.c.key).where(
+            (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == "r") & (exchanges.c.peer == peer)
         )
+        with self._read() as connection:
+            row = connection.execute(query.order_by(exchanges.c.created_ms, text("rowid"))).first()
+        return None if row is None else bytes(row[0])
+
+    def put_seed(self, query_hash: bytes, attempt: int, sealed_seed: bytes) -> None:
+        """Keep the sealed randomness of one attempt at an answer, which the ledger commits to."""
+        row = {"query_hash": query_hash, "attempt": attempt, "sealed_seed": sealed_seed}
+        with self._write() as connection:
+            connection.execute(insert(search_seeds).values(**row))
+
+    def exchange(self, key: bytes, role: str) -> ExchangeRow | None:
+        """One exchange."""
+        query = select(exchanges).where((exchanges.c.key == key) & (exchanges.c.role == role))
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _exchange_row(row)
@@ -369,5 +398,5 @@ class State:
 
 def _exchange_row(row: Any) -> ExchangeRow:
     return ExchangeRow(
-        row.exchange_id, row.role, row.peer, row.created_ms, bool(row.is_open), row.snapshot
+        row.key, row.role, row.peer, row.exchange_id, row.created_ms, bool(row.is_open), row.snapshot
     )

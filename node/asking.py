@@ -1,0 +1,320 @@
+"""The requester's side at work: encrypt, ask, fetch, open, report.
+
+The probe itself lives in memory only, until it is encrypted: a restart before that ends the query, and nothing
+has left this machine.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from crypto.errors import BadCiphertext, BadTemplate, ConcordatError
+from crypto.hitsearch.parameters import plan_for
+from crypto.profiles import Profile, SearchProfile
+from crypto.templates import Template
+from node.bodies import Bodies, Kind
+from node.core import NodeCore
+from node.driver import CoreThread, Driver
+from node.engine import Engine
+from node.errors import BodyMismatch, PeerMisbehaved, PeerUnavailable, UnknownCertificate
+from node.logging import log
+from node.peer import PeerClient, Reply
+from node.sessions import SessionStore
+from node.state import QueryKeyRow
+from protocol import limits
+from protocol.agreement import Agreement
+from protocol.errors import Refused
+from protocol.evidence import LogEvidence
+from protocol.exchange import commands, events
+from protocol.exchange.request import QueryRequest
+from protocol.exchange.requester import RequesterSession
+from protocol.exchange.session import Step
+from protocol.messages import ErrorReply, QuerySubmission, ReportSubmission
+from protocol.policy import check
+
+ROLE: Final = "q"
+OPEN_ATTEMPTS: Final = 3
+LENGTH_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Probe:
+    """One encoded probe, in memory only."""
+
+    profile: Profile
+    template: Template
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """This node's query keys for one peer and plan."""
+
+    row: QueryKeyRow
+    secret: bytes = field(repr=False)
+
+
+def frame_query(submission: bytes, ciphertext: bytes) -> bytes:
+    """The body of ``POST /v1/queries``: u32 length, submission, ciphertext (specs/wire.md, "Bodies")."""
+    return len(submission).to_bytes(LENGTH_BYTES, "big") + submission + ciphertext
+
+
+class Asking(Driver[RequesterSession]):
+    """All queries that this node asks."""
+
+    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, client: PeerClient) -> None:
+        super().__init__(core, thread, SessionStore(core, ROLE, RequesterSession.restore))
+        self._engine = engine
+        self._client = client
+        self._probes: dict[bytes, Probe] = {}
+        self._told: dict[str, int] = {}
+
+    @property
+    def _bodies(self) -> Bodies:
+        return self.core.bodies
+
+    # Opening an exchange
+
+    async def ask(self, request: QueryRequest, agreement: Agreement | None, probe: Probe) -> bytes:
+        """Open one exchange; its id. Keys are made only for a query that our own policy allows."""
+        peer, search = request.responder, probe.profile.search
+        if self._allowed(request, agreement):
+            keys = await self._query_keys(peer, search)
+            request = request.model_copy(update={"evaluation_keys": keys.row.hash})
+        key = request.exchange_id
+        self._probes[key] = probe
+        try:
+            step = await self.thread(self._start, request, agreement)
+        except BaseException:
+            self._probes.pop(key, None)
+            raise
+        log("query opened", exchange=key, peer=peer)
+        await self.dispatch(key, step)
+        return key
+
+    def _allowed(self, request: QueryRequest, agreement: Agreement | None) -> bool:
+        if not self.core.enforces_own_policy:
+            return True
+        try:
+            check(agreement, request, self.core.clock())
+        except Refused:
+            return False
+        return True
+
+    def _start(self, request: QueryRequest, agreement: Agreement | None) -> Step:
+        session, step = RequesterSession.start(
+            request,
+            agreement,
+            self.core.parties(request.responder),
+            self.core.clock(),
+            os.urandom(32),
+            enforce_own_policy=self.core.enforces_own_policy,
+        )
+        self.store.add(request.exchange_id, request.exchange_id, request.responder, session, step)
+        return step
+
+    # Query keys: one set per peer and plan
+
+    async def _query_keys(self, peer: str, search: SearchProfile) -> _Keys:
+        plan = plan_for(search).identifier
+        row = await self.thread(self.core.state.query_keys, peer, plan)
+        if row is None or not self._bodies.has(Kind.KEYS, row.hash, row.length):
+            row = await self._make_keys(peer, plan, search)
+        secret = await self.thread(self.core.open_sealed, _key_place(peer, plan), row.sealed_secret)
+        return _Keys(row, secret)
+
+    async def _make_keys(self, peer: str, plan: bytes, search: SearchProfile) -> QueryKeyRow:
+        part = self._bodies.part(Kind.KEYS)
+        secret, name, length = await self._engine.generate(search, part)
+        await self.thread(self._bodies.accept, Kind.KEYS, name, part)
+        sealed = self.core.seal(_key_place(peer, plan), secret)
+        row = QueryKeyRow(peer, plan, sealed, name, length, self.core.clock())
+        await self.thread(self.core.state.put_query_keys, row)
+        log("query keys made", peer=peer, bytes=length)
+        return row
+
+    async def _secret_of(self, evaluation_keys: bytes) -> bytes:
+        row = await self.thread(self.core.state.query_keys_of, evaluation_keys)
+        if row is None:
+            raise BadCiphertext("the query keys of this exchange are gone")
+        return await self.thread(self.core.open_sealed, _key_place(row.peer, row.plan), row.sealed_secret)
+
+    # Commands
+
+    async def perform(self, key: bytes, command: Any) -> Any:
+        match command:
+            case commands.EncryptProbe():
+                return await self._encrypt(key)
+            case commands.SendQuery():
+                return await self._asked(self._send_query(command))
+            case commands.FetchStatus():
+                return await self._asked(self._fetch_status(command))
+            case commands.SendReport():
+                return await self._asked(self._send_report(command))
+            case commands.FetchAnswer():
+                return await self._fetch_answer(command)
+            case commands.OpenAnswer():
+                return await self._open_answer(key, command)
+            case commands.DiscardBodies():
+                await self.thread(self._discard, key)
+                return None
+        raise TypeError(f"no requester performs {type(command).__name__}")
+
+    async def _encrypt(self, key: bytes) -> Any:
+        probe = self._probes.pop(key, None)
+        if probe is None:
+            return events.ProbeFailed()
+        try:
+            request = (await self.thread(self.store.get, key)).record.request
+            secret = await self._secret_of(request.evaluation_keys)
+            ciphertext = await self._engine.encrypt(probe.profile.search, secret, probe.template)
+            name = await self.thread(self._bodies.put, Kind.CIPHERTEXT, ciphertext)
+        except ConcordatError as error:
+            log("the probe could not be encrypted", level="error", exchange=key, code=error.code)
+            return events.ProbeFailed()
+        return events.ProbeEncrypted(name, len(ciphertext))
+
+    async def _asked(self, request: Any) -> Any:
+        """The event of one request: whatever goes wrong on the line is a peer that was not reached."""
+        try:
+            return await request
+        except (PeerUnavailable, PeerMisbehaved, UnknownCertificate) as error:
+            log("a peer was not reached", level="warning", code=error.code, reason=str(error))
+            return events.PeerUnreachable()
+
+    async def _send_query(self, command: commands.SendQuery) -> Any:
+        address = await self.thread(self.core.address, command.peer)
+        refused = await self._register_keys(address, command)
+        if refused is not None:
+            return refused
+        submission, head = await self.thread(self._submission, command)
+        ciphertext = await self.thread(self._bodies.read, Kind.CIPHERTEXT, command.ciphertext_hash)
+        body = frame_query(submission, ciphertext)
+        reply = await self._client.send(address, "POST", "/v1/queries", body)
+        return self._understood(command.peer, reply, head)
+
+    async def _register_keys(self, address: Any, command: commands.SendQuery) -> Any:
+        """Upload the evaluation keys unless the peer has them; an error reply if it does not want them."""
+        session = await self.thread(self.store.get, command.exchange_id)
+        path = f"/v1/keys/{command.evaluation_keys.hex()}"
+        known = await self._client.send(address, "HEAD", path)
+        if known.status == 200:
+            return None
+        file = self._bodies.path(Kind.KEYS, command.evaluation_keys)
+        row = await self.thread(self.core.state.query_keys_of, command.evaluation_keys)
+        if row is None or not self._bodies.has(Kind.KEYS, row.hash, row.length):
+            log("evaluation keys are gone", level="error", exchange=command.exchange_id)
+            return events.PeerUnreachable()
+        plan = session.record.request.plan.hex()
+        reply = await self._client.upload(address, f"{path}?plan={plan}", file, row.length)
+        if reply.status in (200, 201):
+            log("evaluation keys registered", peer=command.peer, bytes=row.length)
+            return None
+        return events.ErrorReceived(reply.body)
+
+    def _submission(self, command: commands.SendQuery) -> tuple[bytes, int]:
+        evidence, head = self._evidence(command.peer, command.entry_index, command.evidence_from)
+        submission = QuerySubmission(
+            query=command.query, evidence=evidence, seen_size=self._seen_size(command.peer)
+        )
+        return submission.to_bytes(), head
+
+    def _evidence(self, peer: str, index: int, evidence_from: int | None) -> tuple[bytes, int]:
+        """Evidence of our entry, and the size that the peer will have seen once it has taken it."""
+        start = evidence_from if evidence_from is not None else self._told.get(peer, 0)
+        evidence: LogEvidence = self.core.journal.evidence(index, start)
+        return evidence.to_bytes(), self.core.journal.ledger.size
+
+    def _seen_size(self, peer: str) -> int:
+        seen = self.core.seen(peer)
+        return 0 if seen is None else seen.size
+
+    async def _fetch_status(self, command: commands.FetchStatus) -> Any:
+        address = await self.thread(self.core.address, command.peer)
+        seen = await self.thread(self._seen_size, command.peer)
+        path = f"/v1/queries/{command.exchange_id.hex()}?seen={seen}"
+        return self._understood(command.peer, await self._client.send(address, "GET", path), None)
+
+    async def _send_report(self, command: commands.SendReport) -> Any:
+        address = await self.thread(self.core.address, command.peer)
+        body, head = await self.thread(self._report, command)
+        path = f"/v1/queries/{command.exchange_id.hex()}/result"
+        reply = await self._client.send(address, "POST", path, body)
+        if reply.status == 200:
+            self._told[command.peer] = head
+            return events.ReceiptReceived(reply.body, None)
+        return events.ErrorReceived(reply.body)
+
+    def _report(self, command: commands.SendReport) -> tuple[bytes, int]:
+        evidence, head = self._evidence(command.peer, command.entry_index, command.evidence_from)
+        report = ReportSubmission(
+            report=command.report, evidence=evidence, seen_size=self._seen_size(command.peer)
+        )
+        return report.to_bytes(), head
+
+    def _understood(self, peer: str, reply: Reply, head: int | None) -> Any:
+        try:
+            ErrorReply.from_bytes(reply.body)
+        except ConcordatError:
+            if head is not None:
+                self._told[peer] = head
+            return events.StatusReceived(reply.body, None)
+        return events.ErrorReceived(reply.body)
+
+    # The answer
+
+    async def _fetch_answer(self, command: commands.FetchAnswer) -> Any:
+        if self._bodies.has(Kind.ANSWER, command.answer_hash, command.answer_bytes):
+            return events.AnswerFetched(command.answer_hash, command.answer_bytes)
+        address = await self.thread(self.core.address, command.peer)
+        path = f"/v1/queries/{command.exchange_id.hex()}/answer"
+        try:
+            async with self._client.download(address, path) as (reply, chunks):
+                if reply.status != 200:
+                    return events.ErrorReceived(reply.body)
+                await self._bodies.receive(
+                    Kind.ANSWER, command.answer_hash, command.answer_bytes, chunks()
+                )
+        except BodyMismatch:
+            return events.AnswerFetched(bytes(32), command.answer_bytes)
+        except ConcordatError as error:
+            log("an answer was not fetched", level="warning", peer=command.peer, code=error.code)
+            return events.PeerUnreachable()
+        return events.AnswerFetched(command.answer_hash, command.answer_bytes)
+
+    async def _open_answer(self, key: bytes, command: commands.OpenAnswer) -> Any:
+        request = (await self.thread(self.store.get, key)).record.request
+        for attempt in range(1, OPEN_ATTEMPTS + 1):
+            try:
+                profile = await self.thread(self.core.profile, request.profile)
+                secret = await self._secret_of(request.evaluation_keys)
+                answer = await self.thread(self._bodies.read, Kind.ANSWER, command.answer_hash)
+                size = request.answer_block_bytes
+                blocks = [answer[start : start + size] for start in range(0, len(answer), size)]
+                slots = await self._engine.open_answer(profile.search, secret, blocks)
+                return events.AnswerOpened(sum(len(hits) for hits in slots))
+            except (BadCiphertext, BadTemplate) as error:
+                log("an answer is unusable", level="error", exchange=key, code=error.code)
+                return events.AnswerUnusable()
+            except ConcordatError as error:
+                log("an answer was not opened", level="error", exchange=key, code=error.code)
+                if attempt == OPEN_ATTEMPTS:
+                    return events.AnswerUnusable()
+        return None
+
+    def _discard(self, key: bytes) -> None:
+        session = self.store.get(key)
+        self._probes.pop(key, None)
+        if session.record.query is not None:
+            self._bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
+        header = session.answer_header
+        if header is not None:
+            self._bodies.remove(Kind.ANSWER, header.answer_hash)
+
+
+def _key_place(peer: str, plan: bytes) -> bytes:
+    return b"query-key/" + peer.encode() + b"/" + plan
+
+
+__all__ = ["Asking", "Probe", "frame_query", "limits"]

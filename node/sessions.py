@@ -1,0 +1,96 @@
+"""Sessions on disk: every step of an exchange is stored as a whole before any command of it is performed.
+
+Synchronous, for the core's thread, in which steps are taken one after the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from crypto.errors import SealBroken
+from node.core import NodeCore
+from node.errors import StateDamaged
+from node.state import ExchangeRow, SeenHead
+from protocol.errors import UnknownExchange
+from protocol.exchange.commands import KeepEvidence, RememberCheckpoint
+from protocol.exchange.parties import Parties
+from protocol.exchange.session import Session, Step
+
+S = TypeVar("S", bound=Session[Any])
+
+
+class SessionStore(Generic[S]):
+    """All sessions of one role (``q``: we ask, ``r``: we answer) of one node."""
+
+    def __init__(self, core: NodeCore, role: str, restore: Callable[[bytes, Parties], S]) -> None:
+        self._core = core
+        self._role = role
+        self._restore = restore
+        self._live: dict[bytes, tuple[S, ExchangeRow]] = {}
+
+    def add(self, key: bytes, exchange_id: bytes, peer: str, session: S, step: Step) -> None:
+        """Store a new session with its first step."""
+        row = ExchangeRow(key, self._role, peer, exchange_id, self._core.clock(), True, b"")
+        self._store(session, row, step)
+
+    def advance(self, key: bytes, event: Any) -> Step:
+        """Feed one event and store what came of it; the step's commands may then be performed.
+
+        An event that carries what we have seen of the peer's ledger gets it from the state, in the same breath.
+
+        Raises:
+            UnknownExchange: No such session.
+            EventNotAllowed: A defect; nothing has changed.
+            StorageFailed: The disk refused; the session is what it was before.
+        """
+        session, row = self._load(key)
+        if hasattr(event, "seen"):
+            event = dataclasses.replace(event, seen=self._core.seen(row.peer))
+        step = session.handle(event, self._core.clock())
+        self._store(session, row, step)
+        return step
+
+    def get(self, key: bytes) -> S:
+        """The session of a key; raises ``UnknownExchange``."""
+        return self._load(key)[0]
+
+    def peer_of(self, key: bytes) -> str:
+        """The other side of an exchange; raises ``UnknownExchange``."""
+        return self._load(key)[1].peer
+
+    def open_keys(self) -> list[bytes]:
+        """Keys of all sessions that are not finished, oldest first."""
+        return [row.key for row in self._core.state.open_exchanges(self._role)]
+
+    def _place(self, key: bytes) -> bytes:
+        return b"exchange/" + self._role.encode() + b"/" + key
+
+    def _load(self, key: bytes) -> tuple[S, ExchangeRow]:
+        live = self._live.get(key)
+        if live is not None:
+            return live
+        row = self._core.state.exchange(key, self._role)
+        if row is None:
+            raise UnknownExchange("no such exchange")
+        try:
+            snapshot = self._core.open_sealed(self._place(key), row.snapshot)
+        except SealBroken as error:
+            raise StateDamaged(f"a stored exchange does not open: {error}") from None
+        return self._restore(snapshot, self._core.parties(row.peer)), row
+
+    def _store(self, session: S, row: ExchangeRow, step: Step) -> None:
+        heads = [
+            SeenHead(one.peer, one.size, one.root, one.note)
+            for one in step.commands
+            if isinstance(one, RememberCheckpoint)
+        ]
+        evidence = [(one.peer, one.code, one.body) for one in step.commands if isinstance(one, KeepEvidence)]
+        sealed = self._core.seal(self._place(row.key), session.snapshot())
+        row = dataclasses.replace(row, is_open=not session.finished, snapshot=sealed)
+        # What is in memory must never be ahead of the disk: if the disk refuses, it is read again.
+        self._live.pop(row.key, None)
+        self._core.state.commit_step(row, heads, evidence)
+        if row.is_open:
+            self._live[row.key] = (session, row)
