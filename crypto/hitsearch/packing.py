@@ -21,7 +21,7 @@ def spread_probe(template: NDArray[np.int8], slots: int) -> Slots:
     return np.tile(template.astype(np.int64), slots // template.shape[0])
 
 
-def diagonals(templates: NDArray[np.int8], baby_steps: int, scale: int) -> Iterator[tuple[int, int, Slots]]:
+def diagonals(templates: NDArray[np.int8], baby_steps: int, scale: int) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
     """Yield ``(giant, baby, slot values)`` for every diagonal of one block.
 
     Diagonal ``k = giant * baby_steps + baby`` holds in slot j the entry ``(j + k) mod n`` of candidate j, times
@@ -34,14 +34,13 @@ def diagonals(templates: NDArray[np.int8], baby_steps: int, scale: int) -> Itera
         scale: 1 or 2, see ``threshold.centre``.
     """
     slots, n = templates.shape
-    row = slots // 2
-    j = np.arange(slots)
+    columns = (np.arange(slots)[:, None] + np.arange(n)) % n
+    by_diagonal = np.ascontiguousarray(np.take_along_axis(templates, columns, axis=1).T)
+    by_diagonal = by_diagonal.reshape(n, 2, slots // 2) * np.int8(scale)
     for giant in range(n // baby_steps):
         shift = giant * baby_steps
-        source = (j % row - shift) % row + (j // row) * row
-        rotated = templates[source].astype(np.int64) * scale
         for baby in range(baby_steps):
-            yield giant, baby, rotated[j, (source + shift + baby) % n]
+            yield giant, baby, np.roll(by_diagonal[shift + baby], shift, axis=1).reshape(slots)
 
 
 def packed_length(count: int, bits: int) -> int:

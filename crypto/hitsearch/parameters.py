@@ -210,7 +210,9 @@ def plan_stages(
             return noise
         need = noise - floor
         bits = int(min(max(need + 2, LAST_BITS + 3), MAX_DATA_BITS))
-        after = _sum_bits(noise - (bits - 1), floor)  # the smallest prime of that size is just above 2^(bits - 1)
+        after = _sum_bits(
+            noise - (bits - 1), floor
+        )  # the smallest prime of that size is just above 2^(bits - 1)
         stages.append((name, noise, bits, after))
         return after
 
@@ -327,6 +329,8 @@ def plan_for(profile: SearchProfile) -> Plan:
     scale = centre(profile).scale
     if 2 * scale * profile.norm >= PLAINTEXT_MODULUS:
         raise ImpossibleProfile(f"scores of norm {profile.norm} would wrap modulo {PLAINTEXT_MODULUS}")
+    if scale * profile.bound > 127:
+        raise ImpossibleProfile(f"an entry of {profile.bound}, times {scale}, does not fit a signed byte")
     baby = baby_steps_for(profile.n)
     stages, sizes = plan_stages(profile, DEGREE, baby)
     data, special = choose_primes(sizes, DEGREE)

@@ -16,7 +16,7 @@ from crypto.hitsearch.keyset import KeySet, pack_answer, unpack_query
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import diagonals
 from crypto.hitsearch.parameters import FLOOD_DIGITS, FLOOD_UNIFORMS, Plan
-from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext
+from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext, keep_large_allocations
 
 Observer = Callable[[str], None]
 
@@ -52,6 +52,7 @@ class Responder:
     """
 
     def __init__(self, plan: Plan, evaluation_keys: bytes, observe: Observer = _ignore) -> None:
+        keep_large_allocations()
         keys = KeySet.from_bytes(evaluation_keys, plan)
         self.plan = plan
         self._bgv = Bgv(plan)

@@ -1,0 +1,78 @@
+"""``concordat bench``: figures of this machine, side by side in one run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.common import Json, emit, errors, say, typed
+
+app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this machine."""
+
+
+@app.command()
+def search(
+    gallery: Annotated[
+        int, typer.Option(min=1, max=1 << 21, help="Candidates in the synthetic gallery.")
+    ] = 16384,
+    profile: Annotated[str, typer.Option(help="A built-in profile.")] = "embedding-128",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+    memory: Annotated[int, typer.Option(min=1, help="GiB for encoded blocks in the warm run.")] = 8,
+    baseline: Annotated[
+        bool, typer.Option(help="Also TenSEAL's CKKS product (leaks scores) and numpy.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Time per stage, processor microseconds a candidate, bytes up and down."""
+    with typed(json):
+        from node.bench_search import measure_search
+        from node.profiles import builtin
+
+        result = measure_search(
+            builtin(profile), gallery, workers, memory << 30, baseline, lambda line: errors.print(f"… {line}")
+        )
+        result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}"
+        result["date"] = datetime.now(UTC).date().isoformat()
+        emit(json, result, _show)
+        if not result["exact"]:
+            raise typer.Exit(1)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a device of the kernel
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        return "unknown processor"
+    return names[0] if names else "unknown processor"
+
+
+def _show(result: dict[str, Any]) -> None:
+    say(
+        f"{result['profile']}, {result['gallery']} candidates, {result['workers']} process(es), {result['machine']}"
+    )
+    for name, seconds in result["stages"].items():
+        say(f"  {name:28} {seconds:8.3f} s of one core")
+    for label, key, unit in (
+        ("cold", "core_us_per_candidate_cold", "core-us a candidate"),
+        ("warm (gallery encoded)", "core_us_per_candidate", "core-us a candidate"),
+        ("wall time, cold", "wall_s", "s"),
+        ("answer", "answer_bytes_per_candidate", "bytes a candidate"),
+        ("query", "query_bytes", "bytes"),
+        ("evaluation keys, once", "evaluation_key_bytes", "bytes"),
+        ("TenSEAL CKKS mm", "tenseal_mm_us_per_candidate", "core-us a candidate; reveals every score"),
+        ("plain numpy", "numpy_us_per_candidate", "core-us a candidate; no privacy"),
+    ):
+        value = result.get(key)
+        if value is not None:
+            say(f"  {label:28} {value:12,.2f} {unit}")
+    say(f"  hits {result['hits']}, expected {result['hits_expected']}")
