@@ -11,9 +11,9 @@ from typing import Final
 
 from crypto.errors import ConcordatError, SealBroken
 from protocol import limits, tiles
-from protocol.audit.reader import LedgerReader
+from protocol.audit.reader import LedgerReader, Unreadable
 from protocol.audit.report import Findings, Rule
-from protocol.audit.tree import Tree, read_file
+from protocol.audit.tree import Tree
 from protocol.payload import MAX_PAYLOAD_BYTES, BadOpening, PayloadBox, is_for, open_as_auditor, payload_path
 from protocol.statements import Asked, Leaf, NodeInitialised, SharedPart
 
@@ -98,9 +98,13 @@ def open_payloads(
 
 def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Findings) -> Entry:
     path = payload_path(entry.leaf.leaf_hash)
-    data = read_file(reader, path, MAX_PAYLOAD_BYTES, findings)
+    try:
+        data = reader.read(path, MAX_PAYLOAD_BYTES)
+    except Unreadable as error:
+        findings.add(Rule.UNREADABLE_FILE, str(error), path, entry.index)
+        return entry
     if data is None:
-        findings.add(Rule.PAYLOAD_MISSING, "the entry has no readable payload", path, entry.index)
+        findings.add(Rule.PAYLOAD_MISSING, "the entry has no payload", path, entry.index)
         return entry
     try:
         box = PayloadBox.from_bytes(data)

@@ -68,19 +68,23 @@ def verify_tree(reader: LedgerReader, policy: LogPolicy, findings: Findings) -> 
     return tree
 
 
-def read_file(reader: LedgerReader, path: str, limit: int, findings: Findings) -> bytes | None:
-    """The bytes of a file, or None with a finding if it cannot be read; a missing file is no finding here."""
+def read_file(
+    reader: LedgerReader, path: str, limit: int, findings: Findings, missing: str | None = None
+) -> bytes | None:
+    """The bytes of a file, or None with a finding if it cannot be read, or is not there and ``missing``."""
     try:
-        return reader.read(path, limit)
+        data = reader.read(path, limit)
     except Unreadable as error:
         findings.add(Rule.UNREADABLE_FILE, str(error), path)
         return None
+    if data is None and missing is not None:
+        findings.add(Rule.MISSING_FILE, missing, path)
+    return data
 
 
 def _read_checkpoint(reader: LedgerReader, policy: LogPolicy, findings: Findings, tree: Tree) -> None:
-    data = read_file(reader, CHECKPOINT, MAX_NOTE_BYTES, findings)
+    data = read_file(reader, CHECKPOINT, MAX_NOTE_BYTES, findings, "there is no checkpoint")
     if data is None:
-        findings.add(Rule.MISSING_FILE, "there is no checkpoint", CHECKPOINT)
         return
     try:
         note = parse_note(data)
@@ -189,20 +193,21 @@ class _Walk:
 
     def _fetch(self, ref: tiles.TileRef, limit: int) -> tuple[str, bytes | None]:
         """A tile as the checkpoint asks for it; a full one may stand in for a partial one."""
-        data = read_file(self._reader, ref.path, limit, self._findings)
-        if data is None and ref.width < tiles.TILE_WIDTH:
-            full = read_file(self._reader, ref.full.path, limit, self._findings)
-            if full is not None:
-                return ref.full.path, full
-        return ref.path, data
+        if ref.width < tiles.TILE_WIDTH and not self._is_there(ref.path) and self._is_there(ref.full.path):
+            ref = ref.full
+        return ref.path, read_file(self._reader, ref.path, limit, self._findings, "the file is not there")
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            return self._reader.read(path, tiles.MAX_BUNDLE_BYTES) is not None
+        except Unreadable:
+            return True
 
     def _leaves(self, ref: tiles.TileRef) -> list[bytes]:
         bundle = tiles.bundle_at(self.size, ref.index)
         path, data = self._fetch(bundle, tiles.MAX_BUNDLE_BYTES)
         entries: list[bytes] = []
-        if data is None:
-            self._findings.add(Rule.MISSING_FILE, "the bundle is not there or not readable", bundle.path)
-        else:
+        if data is not None:
             width = bundle.width if path == bundle.path else tiles.TILE_WIDTH
             entries, rest = tiles.split_bundle(data, width)
             first = bundle.index * tiles.TILE_WIDTH
@@ -227,9 +232,7 @@ class _Walk:
             path, data = self._fetch(ref, tiles.MAX_TILE_BYTES)
             first = ref.index * tiles.TILE_WIDTH
             hashes: list[bytes] = []
-            if data is None:
-                self._findings.add(Rule.MISSING_FILE, "the tile is not there or not readable", ref.path)
-            else:
+            if data is not None:
                 width = ref.width if path == ref.path else tiles.TILE_WIDTH
                 if len(data) != width * merkle.HASH_BYTES:
                     self._findings.add(

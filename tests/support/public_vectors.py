@@ -13,5 +13,5 @@ def public_vectors() -> Path:
     given = os.environ.get("CONCORDAT_VECTORS")
     path = Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "vectors"
     if not path.is_dir():
-        pytest.skip(f"PUBLIC VECTORS ARE MISSING: no directory {path}; set CONCORDAT_VECTORS", allow_module_level=True)
+        pytest.skip(f"PUBLIC VECTORS ARE MISSING: no {path}; set CONCORDAT_VECTORS", allow_module_level=True)
     return path

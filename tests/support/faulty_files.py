@@ -1,0 +1,169 @@
+"""File systems that fail, die, or forget what was not yet brought to the disk."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node.files import Files
+
+Operation = tuple[str, Path]
+
+
+class Killed(BaseException):
+    """The process is gone; nothing of ours may run after it."""
+
+
+class HookedFiles(Files):
+    """Real files; ``hook(number, name, path)`` runs before each primitive."""
+
+    def __init__(self, hook: Callable[[int, str, Path], None]) -> None:
+        super().__init__()
+        self._hook = hook
+        self.calls = 0
+
+    def _before(self, name: str, path: Path) -> None:
+        self.calls += 1
+        self._hook(self.calls - 1, name, path)
+
+    def create(self, path: Path, data: bytes) -> None:
+        self._before("create", path)
+        super().create(path, data)
+
+    def sync(self, path: Path) -> None:
+        self._before("sync", path)
+
+    def sync_directory(self, path: Path) -> None:
+        self._before("sync_directory", path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._before("rename", target)
+        super().rename(source, target)
+
+    def make_directory(self, path: Path) -> None:
+        self._before("make_directory", path)
+        super().make_directory(path)
+
+    def remove(self, path: Path) -> None:
+        self._before("remove", path)
+        super().remove(path)
+
+
+def failing_at(numbers: Callable[[int], bool], code: int = errno.ENOSPC) -> HookedFiles:
+    """Files whose calls with these numbers fail."""
+
+    def hook(number: int, name: str, path: Path) -> None:
+        if numbers(number):
+            raise OSError(code, f"{name} of {path.name} was made to fail")
+
+    return HookedFiles(hook)
+
+
+def killed_at(last: int) -> HookedFiles:
+    """Files of a process that dies before its call number ``last``."""
+
+    def hook(number: int, name: str, path: Path) -> None:
+        if number >= last:
+            raise Killed(f"{name} {path.name}")
+
+    return HookedFiles(hook)
+
+
+class QuickFiles(Files):
+    """Real files that never wait for the disk, for tests that cut no power."""
+
+    def sync(self, path: Path) -> None:
+        pass
+
+
+@dataclass
+class _Node:
+    data: bytes = b""
+    durable: bytes = b""
+    names: dict[str, _Node] | None = None
+    durable_names: dict[str, _Node] = field(default_factory=dict)
+
+
+class VolatileFiles(Files):
+    """Files in a model of a disk with a cache, beside the real ones.
+
+    ``power_cut`` writes out what a disk may hold afterwards. With ``names=False`` only names that were synced
+    are there; with ``names=True`` all names are there, and the bytes that were not synced are gone.
+
+    Args:
+        root: The directory that the model covers; durable from the start, empty.
+        forget: Numbers of the sync calls that are silently lost.
+    """
+
+    def __init__(self, root: Path, forget: int | None = None) -> None:
+        super().__init__()
+        self._root = root
+        self._top = _Node(names={})
+        self._forget = forget
+        self.syncs: list[Operation] = []
+        self.on_step: Callable[[], None] = lambda: None
+
+    def _find(self, path: Path) -> _Node:
+        node = self._top
+        for part in path.relative_to(self._root).parts:
+            assert node.names is not None
+            node = node.names[part]
+        return node
+
+    def _names(self, path: Path) -> dict[str, _Node]:
+        names = self._find(path).names
+        assert names is not None
+        return names
+
+    def _lost(self, name: str, path: Path) -> bool:
+        self.syncs.append((name, path))
+        return len(self.syncs) - 1 == self._forget
+
+    def create(self, path: Path, data: bytes) -> None:
+        super().create(path, data)
+        self._names(path.parent)[path.name] = _Node(data)
+        self.on_step()
+
+    def sync(self, path: Path) -> None:
+        if not self._lost("sync", path):
+            node = self._find(path)
+            node.durable = node.data
+        self.on_step()
+
+    def sync_directory(self, path: Path) -> None:
+        if not self._lost("sync_directory", path) and path.is_relative_to(self._root):
+            node = self._find(path)
+            node.durable_names = dict(node.names or {})
+        self.on_step()
+
+    def rename(self, source: Path, target: Path) -> None:
+        super().rename(source, target)
+        self._names(target.parent)[target.name] = self._names(source.parent).pop(source.name)
+        self.on_step()
+
+    def make_directory(self, path: Path) -> None:
+        super().make_directory(path)
+        self._names(path.parent)[path.name] = _Node(names={})
+        self.on_step()
+
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        self._names(path.parent).pop(path.name, None)
+        self.on_step()
+
+    def power_cut(self, target: Path, names: bool) -> Path:
+        """What the disk may hold if the power went now."""
+        shutil.rmtree(target, ignore_errors=True)
+        self._write(self._top, target, names)
+        return target
+
+    def _write(self, node: _Node, target: Path, names: bool) -> None:
+        if node.names is None:
+            target.write_bytes(node.durable)
+            return
+        target.mkdir()
+        for name, child in (node.names if names else node.durable_names).items():
+            self._write(child, target / name, names)
