@@ -204,3 +204,13 @@ def test_a_probe_is_one_row(tmp_path: Path) -> None:
     for text in (str(many), f"{many}:5", f"{many}:-1", f"{many}:x", f"{many}:", f"{many}:99999999", ":0", ""):
         with pytest.raises(BadFeatureFile):
             read_probe(text)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_wrong_checksum_is_refused(tmp_path: Path, method: int) -> None:
+    data = bytearray(zipped([("embeddings.npy", npy(ROWS))], method))
+    data[14] ^= 1
+    data[data.rindex(b"PK\x01\x02") + 16] ^= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(BadFeatureFile):
+        read_features(tmp_path / "a.npz")

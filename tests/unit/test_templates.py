@@ -160,3 +160,13 @@ def test_scores() -> None:
     assert scores(np.stack([left, right, -left]), left).tolist() == [7, 2, -7]
     wide = np.full(1024, 4, np.int8)
     assert score(wide, wide) == 16384, "int8 would have wrapped"
+
+
+def test_features_are_rounded_before_anything_is_summed() -> None:
+    """A difference below the 22 bits is no difference: the tie goes to the lower index."""
+    search = SearchProfile(8, 2, 7, 5)
+    matrix = np.zeros((2, 8), np.int16)
+    matrix[0, 0] = matrix[1, 1] = 32767
+    profile = type(small_profile())("axes", 1, "face", "nobody", search, np.zeros(2, np.float32), matrix)
+    assert make_template(np.array([1.0, 1.0 + 2.0**-30]), profile).tolist() == [2, 1, 1, 1, 0, 0, 0, 0]
+    assert make_template(np.array([1.0, 1.0 + 2.0**-20]), profile).tolist() == [1, 2, 1, 1, 0, 0, 0, 0]
