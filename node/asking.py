@@ -6,7 +6,6 @@ has left this machine.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,7 +22,6 @@ from node.logging import log
 from node.peer import PeerClient, Reply
 from node.sessions import SessionStore
 from node.state import QueryKeyRow
-from protocol import limits
 from protocol.agreement import Agreement
 from protocol.errors import Refused
 from protocol.evidence import LogEvidence
@@ -31,7 +29,7 @@ from protocol.exchange import commands, events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.requester import RequesterSession
 from protocol.exchange.session import Step
-from protocol.messages import ErrorReply, QuerySubmission, ReportSubmission
+from protocol.messages import AnswerHeader, ErrorReply, QuerySubmission, ReportSubmission, Signed
 from protocol.policy import check
 
 ROLE: Final = "q"
@@ -108,7 +106,6 @@ class Asking(Driver[RequesterSession]):
             agreement,
             self.core.parties(request.responder),
             self.core.clock(),
-            os.urandom(32),
             enforce_own_policy=self.core.enforces_own_policy,
         )
         self.store.add(request.exchange_id, request.exchange_id, request.responder, session, step)
@@ -308,13 +305,10 @@ class Asking(Driver[RequesterSession]):
         self._probes.pop(key, None)
         if session.record.query is not None:
             self._bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
-        header = session.answer_header
-        if header is not None:
+        if session.record.answer is not None:
+            header = AnswerHeader.from_bytes(Signed.from_bytes(session.record.answer).message)
             self._bodies.remove(Kind.ANSWER, header.answer_hash)
 
 
 def _key_place(peer: str, plan: bytes) -> bytes:
     return b"query-key/" + peer.encode() + b"/" + plan
-
-
-__all__ = ["Asking", "Probe", "frame_query", "limits"]

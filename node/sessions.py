@@ -30,9 +30,11 @@ class SessionStore(Generic[S]):
         self._restore = restore
         self._live: dict[bytes, tuple[S, ExchangeRow]] = {}
 
-    def add(self, key: bytes, exchange_id: bytes, peer: str, session: S, step: Step) -> None:
-        """Store a new session with its first step."""
-        row = ExchangeRow(key, self._role, peer, exchange_id, self._core.clock(), True, b"")
+    def add(
+        self, key: bytes, exchange_id: bytes, peer: str, session: S, step: Step, *, refused: bool = False
+    ) -> None:
+        """Store a new session with its first step; ``refused`` when it begins with a refusal."""
+        row = ExchangeRow(key, self._role, peer, exchange_id, self._core.clock(), True, refused, b"")
         self._store(session, row, step)
 
     def advance(self, key: bytes, event: Any) -> Step:

@@ -49,6 +49,7 @@ exchanges = Table(
     Column("exchange_id", LargeBinary(16), nullable=False, index=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("is_open", Integer, nullable=False, index=True),
+    Column("began_refused", Integer, nullable=False),
     Column("snapshot", LargeBinary, nullable=False),
 )
 """Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
@@ -142,6 +143,7 @@ class ExchangeRow:
     exchange_id: bytes
     created_ms: int
     is_open: bool
+    began_refused: bool
     snapshot: bytes
 
 
@@ -228,10 +230,14 @@ class State:
         with self._write() as connection:
             changed = connection.execute(update(exchanges).where(key).values(**values))
             if changed.rowcount == 0:
-                fixed = {"key": row.key, "role": row.role, "created_ms": row.created_ms}
-                connection.execute(
-                    insert(exchanges).values(**values, **fixed, exchange_id=row.exchange_id)
-                )
+                fixed = {
+                    "key": row.key,
+                    "role": row.role,
+                    "created_ms": row.created_ms,
+                    "exchange_id": row.exchange_id,
+                    "began_refused": int(row.began_refused),
+                }
+                connection.execute(insert(exchanges).values(**values, **fixed))
             for head in heads:
                 connection.execute(
                     update(peers)
@@ -247,6 +253,14 @@ class State:
         query = select(kept_evidence.c.peer, kept_evidence.c.code).order_by(kept_evidence.c.number)
         with self._read() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
+
+    def asked_under(self, exchange_id: bytes) -> list[tuple[str, bytes, bool]]:
+        """All queries we were asked under an exchange id: peer, key, and whether it began with a refusal."""
+        query = select(exchanges.c.peer, exchanges.c.key, exchanges.c.began_refused).where(
+            (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == "r")
+        )
+        with self._read() as connection:
+            return [(row[0], bytes(row[1]), bool(row[2])) for row in connection.execute(query)]
 
     def opened_by(self, peer: str, exchange_id: bytes) -> bytes | None:
         """The key of the first query that a peer asked us under this exchange id."""
@@ -397,6 +411,5 @@ class State:
 
 
 def _exchange_row(row: Any) -> ExchangeRow:
-    return ExchangeRow(
-        row.key, row.role, row.peer, row.exchange_id, row.created_ms, bool(row.is_open), row.snapshot
-    )
+    flags = bool(row.is_open), bool(row.began_refused)
+    return ExchangeRow(row.key, row.role, row.peer, row.exchange_id, row.created_ms, *flags, row.snapshot)

@@ -1,0 +1,296 @@
+"""The responder's side at work: admit, search, hand over, take the requester's report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crypto.contexts import Context, hash_fields
+from crypto.errors import BadCiphertext, BadKeys, ConcordatError
+from crypto.hitsearch.parameters import plan_for
+from node.bodies import Kind
+from node.core import NodeCore
+from node.driver import CoreThread, Driver
+from node.engine import Engine, SearchJob
+from node.errors import NoSuchGallery, TooBusy
+from node.logging import log
+from node.sessions import SessionStore
+from protocol.errors import RefusalReason, UnknownExchange
+from protocol.exchange import commands, events
+from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroundings, admit
+from protocol.exchange.parties import PlanSizes
+from protocol.exchange.responder import ResponderSession, ResponderState
+
+ROLE: Final = "r"
+DECISION_WAIT_S: Final = 20.0
+"""How long a request waits for an entry to be logged before the peer is told to try later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What one attempt at an answer is made of."""
+
+    job: SearchJob
+    commitment: bytes
+    records: int
+
+
+class Answering(Driver[ResponderSession]):
+    """All queries that this node is asked."""
+
+    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine) -> None:
+        super().__init__(core, thread, SessionStore(core, ROLE, ResponderSession.restore))
+        self._engine = engine
+        self._searches: dict[bytes, asyncio.Task[Any]] = {}
+        # Two searches at a time keep all workers busy; more would only make each of them slower.
+        self._turns = asyncio.Semaphore(2)
+
+    # What peers ask for
+
+    async def submit(self, peer: str, submission: bytes, ciphertext: bytes) -> bytes:
+        """Take a query; the bytes of the ``ExchangeStatus`` once the decision is on the ledger.
+
+        Raises:
+            PeerFault: The submission is not acceptable at all; nothing is logged.
+            TooBusy: The ledger does not take the decision now.
+            StorageFailed: The disk refused; nothing was accepted.
+        """
+        admission, seen_size, step_key = await self.thread(self._admit, peer, submission, ciphertext)
+        if admission.fault is not None:
+            raise admission.fault
+        if admission.session is not None:
+            await self.dispatch(step_key, admission.step)
+        return await self.status(step_key, seen_size, DECISION_WAIT_S)
+
+    def _admit(self, peer: str, submission: bytes, ciphertext: bytes) -> tuple[Admission, int, bytes]:
+        known = self.core.bodies
+        name = hash_fields(Context.CIPHERTEXT, ciphertext)
+        present = known.has(Kind.CIPHERTEXT, name, len(ciphertext))
+        if not present:
+            known.put(Kind.CIPHERTEXT, ciphertext)
+        admission = None
+        try:
+            admission = admit(
+                Arrival(submission, name, len(ciphertext)),
+                self._surroundings(peer),
+                self.core.parties(peer),
+                self.core.clock(),
+            )
+            session = admission.session
+            if session is not None:
+                key = session.query_hash
+                refused = session.state is ResponderState.LOGGING_REFUSAL
+                exchange_id = session.query.exchange_id
+                self.store.add(key, exchange_id, peer, session, admission.step, refused=refused)
+                log("query received", exchange=session.query.exchange_id, peer=peer, state=session.state)
+            elif admission.known is not None:
+                key = admission.known
+            else:
+                key = b""
+                self._keep(peer, admission)
+        except BaseException:
+            if not present:
+                known.remove(Kind.CIPHERTEXT, name)
+            raise
+        if admission.session is None and not present:
+            known.remove(Kind.CIPHERTEXT, name)
+        return admission, _seen_size(submission), key
+
+    def _keep(self, peer: str, admission: Admission) -> None:
+        code = admission.fault.code if admission.fault is not None else ""
+        log("a submission was not taken", level="warning", peer=peer, code=code)
+
+    def _surroundings(self, peer: str) -> Surroundings:
+        core = self.core
+        plans = {one.profile_digest for one in core.galleries.partitions()}
+
+        def plan(digest: bytes) -> PlanSizes | None:
+            return core.sizes(core.profile(digest)) if digest in plans else None
+
+        return Surroundings(
+            seen=core.seen(peer),
+            stored=lambda exchange_id: [
+                StoredQuery(*found) for found in core.state.asked_under(exchange_id)
+            ],
+            agreement=lambda digest: core.agreement(digest, peer),
+            keys_known=lambda name: core.state.has_peer_keys(name, peer),
+            plan=plan,
+            busy=len(self._searches) >= core.config.max_waiting_queries,
+        )
+
+    async def find(self, peer: str, exchange_id: bytes) -> bytes:
+        """The key of the exchange that this peer opened; raises ``UnknownExchange``."""
+        key = await self.thread(self.core.state.opened_by, peer, exchange_id)
+        if key is None:
+            raise UnknownExchange("no such exchange of yours")
+        return key
+
+    async def status(self, key: bytes, seen_size: int, wait_s: float) -> bytes:
+        """The bytes of the ``ExchangeStatus``, with evidence from the size that the peer has seen."""
+        if not await self.wait_for(key, lambda session: session.status() is not None, wait_s):
+            raise TooBusy("the decision is not on the ledger yet")
+
+        def build() -> bytes:
+            parts = self.store.get(key).status()
+            if parts is None:
+                raise TooBusy("the decision is not on the ledger yet")
+            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size))
+
+        return await self.thread(build)
+
+    async def report(self, key: bytes, body: bytes, seen_size: int) -> bytes:
+        """Take the requester's report; the bytes of the ``ReceiptReply`` once its claim is on the ledger."""
+        step = await self.feed(key, events.ReportReceived(body, None))
+        if step.fault is not None:
+            raise step.fault
+        if not await self.wait_for(key, lambda session: session.receipt() is not None, DECISION_WAIT_S):
+            raise TooBusy("the report is not on the ledger yet")
+
+        def build() -> bytes:
+            parts = self.store.get(key).receipt()
+            if parts is None:
+                raise TooBusy("the report is not on the ledger yet")
+            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size))
+
+        return await self.thread(build)
+
+    async def answer_of(self, key: bytes) -> tuple[Any, int]:
+        """Path and length of the stored answer; raises ``UnknownExchange`` when there is none (any more)."""
+        session = await self.thread(self.store.get, key)
+        record = session.record
+        if record.answer is None or record.answer_hash is None:
+            raise UnknownExchange("the exchange has no answer")
+        length = record.blocks * record.answer_block_bytes
+        if not self.core.bodies.has(Kind.ANSWER, record.answer_hash, length):
+            raise UnknownExchange("the answer has been handed over and is gone")
+        return self.core.bodies.path(Kind.ANSWER, record.answer_hash), length
+
+    async def served(self, key: bytes) -> None:
+        """The last byte of the answer went out."""
+        await self._deliver(key, events.AnswerServed())
+
+    # Commands
+
+    async def perform(self, key: bytes, command: Any) -> Any:
+        match command:
+            case commands.StartSearch():
+                await self._run_search(key, command)
+                return None
+            case commands.StopSearch():
+                task = self._searches.get(key)
+                if task is not None:
+                    task.cancel()
+                return None
+            case commands.DiscardBodies():
+                await self.thread(self._discard, key)
+                return None
+        raise TypeError(f"no responder performs {type(command).__name__}")
+
+    async def _run_search(self, key: bytes, command: commands.StartSearch) -> None:
+        task = asyncio.create_task(self._search(key, command))
+        self._searches[key] = task
+        try:
+            event = await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                task.cancel()  # the node stops; otherwise the search alone was stopped
+                raise
+            return
+        finally:
+            self._searches.pop(key, None)
+        await self._deliver(key, event)
+
+    async def _search(self, key: bytes, command: commands.StartSearch) -> Any:
+        async with self._turns:
+            started = time.monotonic()
+            try:
+                work = await self.thread(self._plan_search, key, command)
+                reports: set[asyncio.Task[None]] = set()
+
+                def progress(done: int, total: int) -> None:
+                    event = events.SearchProgressed(done, total)
+                    report = asyncio.create_task(self._deliver(key, event))
+                    reports.add(report)
+                    report.add_done_callback(reports.discard)
+
+                blocks = await self._engine.search(work.job, progress)
+                await asyncio.gather(*reports)
+                name = await self.thread(self.core.bodies.put, Kind.ANSWER, b"".join(blocks))
+            except BadCiphertext:
+                return events.SearchFailed(command.attempt, RefusalReason.BAD_CIPHERTEXT)
+            except BadKeys:
+                return events.SearchFailed(command.attempt, RefusalReason.KEYS_UNKNOWN)
+            except ConcordatError as error:
+                log("a search failed", level="error", exchange=command.exchange_id, code=error.code)
+                return events.SearchFailed(command.attempt, RefusalReason.INTERNAL)
+            seconds = time.monotonic() - started
+            log("searched", exchange=command.exchange_id, blocks=len(blocks), seconds=round(seconds, 3))
+            return events.SearchFinished(
+                attempt=command.attempt,
+                answer_hash=name,
+                blocks=len(blocks),
+                gallery_commitment=work.commitment,
+                seed_commitment=hash_fields(Context.SEED_COMMITMENT, work.job.seed),
+                records=work.records,
+                compute_ms=int(1000 * seconds),
+            )
+
+    def _plan_search(self, key: bytes, command: commands.StartSearch) -> _Search:
+        core = self.core
+        profile = core.profile(command.profile)
+        if plan_for(profile.search).identifier != command.plan:
+            raise BadCiphertext("encrypted under another plan")
+        gallery = next(
+            (
+                one
+                for one in core.galleries.partitions()
+                if (one.modality, one.profile_digest) == (command.modality, command.profile)
+            ),
+            None,
+        )
+        if gallery is None:
+            raise NoSuchGallery("the gallery is gone")
+        blocks = core.galleries.blocks(command.modality, command.profile)
+        random.SystemRandom().shuffle(blocks)
+        seed = os.urandom(32)
+        core.state.put_seed(key, command.attempt, core.seal(b"seed/" + key, seed))
+        job = SearchJob(
+            search=profile.search,
+            keys_path=core.bodies.path(Kind.KEYS, command.evaluation_keys),
+            keys_hash=command.evaluation_keys,
+            query=core.bodies.read(Kind.CIPHERTEXT, command.ciphertext_hash),
+            exchange_id=command.exchange_id,
+            seed=seed,
+            blocks=tuple(blocks),
+        )
+        return _Search(job, gallery.commitment, gallery.records)
+
+    def _discard(self, key: bytes) -> None:
+        session = self.store.get(key)
+        if session.state is not ResponderState.REFUSED:
+            self.core.bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
+        elif self.core.state.opened_by(self.store.peer_of(key), session.query.exchange_id) == key:
+            # A refused second query under a known exchange id must not take away the first one's probe.
+            self.core.bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
+        if session.record.answer_hash is not None:
+            self.core.bodies.remove(Kind.ANSWER, session.record.answer_hash)
+
+    async def close(self) -> None:
+        for task in list(self._searches.values()):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().close()
+
+
+def _seen_size(submission: bytes) -> int:
+    from protocol.messages import QuerySubmission
+
+    try:
+        return QuerySubmission.from_bytes(submission).seen_size
+    except ConcordatError:
+        return 0

@@ -1,0 +1,146 @@
+"""The officer's question: from arguments to one exchange per country, and what came of each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from crypto.errors import ConcordatError
+from crypto.templates import make_template
+from node.admin import Report, describe
+from node.asking import Asking, Probe
+from node.core import NodeCore
+from node.driver import CoreThread
+from node.errors import BadConfig
+from node.features import read_probe
+from node.operations import text
+from protocol.agreement import Agreement, Grant
+from protocol.exchange.request import QueryRequest
+from protocol.exchange.requester import RequesterSession
+from protocol.messages import AnswerHeader, Signed
+from protocol.model import describe as describe_field
+
+REPORT_WAIT_S: Final = 30.0
+"""How long the officer's call waits for the receipt once the outcome stands; it goes on without."""
+NO_KEYS: Final = bytes(32)
+"""Stands for the evaluation keys in a question that our own policy has not allowed yet."""
+
+
+async def run_query(
+    core: NodeCore, thread: CoreThread, asking: Asking, arguments: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Ask all countries of ``to`` at the same time.
+
+    Returns:
+        ``ok`` (every country answered) and ``results``, one for each country: ``to, outcome, hits, reason,
+        exchange, entries`` (our ledger), ``blocks, query_bytes, answer_bytes, seconds, reported``.
+
+    Raises:
+        InputError: A bad argument, probe, country or missing agreement; then nobody was asked.
+    """
+    countries = arguments.get("to")
+    if not isinstance(countries, list) or not countries or len(set(map(str, countries))) != len(countries):
+        raise BadConfig("to: different countries are expected")
+    questions = [await thread(_question, core, str(country), arguments) for country in countries]
+    results = await asyncio.gather(*(_ask(core, thread, asking, *one, report) for one in questions))
+    ok = all(result["outcome"] in ("hit", "no-hit") for result in results)
+    return {"ok": ok, "results": results}
+
+
+def _question(
+    core: NodeCore, country: str, arguments: dict[str, Any]
+) -> tuple[QueryRequest, Agreement, Probe]:
+    core.roster.peer(country)
+    agreement = core.current_agreement(country)
+    modality, purpose = text(arguments, "modality"), text(arguments, "purpose")
+    grant = _best_grant(agreement, core.country, modality, purpose)
+    profile = core.profile(grant.profile_digest)
+    sizes = core.sizes(profile)
+    probe = Probe(profile, make_template(read_probe(text(arguments, "probe")), profile))
+    try:
+        request = QueryRequest(
+            exchange_id=os.urandom(16),
+            requester=core.country,
+            responder=country,
+            agreement=agreement.digest,
+            profile=profile.digest,
+            plan=sizes.identifier,
+            query_bytes=sizes.query_bytes,
+            answer_block_bytes=sizes.answer_block_bytes,
+            evaluation_keys=NO_KEYS,
+            modality=modality,  # type: ignore[arg-type]
+            gallery=grant.gallery,
+            purpose=purpose,
+            offence=text(arguments, "offence"),
+            person_category=text(arguments, "person_category"),
+            legal_basis=text(arguments, "legal_basis"),
+            authority=core.config.authority,
+            officer=text(arguments, "officer"),
+            approver=text(arguments, "approver"),
+            case_reference=text(arguments, "case_reference"),
+        )
+    except ValidationError as error:
+        raise BadConfig(describe_field(error)) from None
+    return request, agreement, probe
+
+
+def _best_grant(agreement: Agreement, own: str, modality: str, purpose: str) -> Grant:
+    """The grant that fits best; one that does not fit gives the profile under which the refusal is logged."""
+
+    def fit(grant: Grant) -> tuple[bool, bool, bool]:
+        return grant.requester == own, grant.modality == modality, purpose in grant.purposes
+
+    return max(agreement.fields.grants, key=fit)
+
+
+async def _ask(
+    core: NodeCore,
+    thread: CoreThread,
+    asking: Asking,
+    request: QueryRequest,
+    agreement: Agreement,
+    probe: Probe,
+    report: Report,
+) -> dict[str, Any]:
+    country, started = request.responder, time.monotonic()
+    try:
+        key = await asking.ask(request, agreement, probe)
+    except ConcordatError as error:
+        shown = describe(error)
+        return {"to": country, "outcome": "failed", "hits": 0, "reason": shown["code"], "exchange": None}
+
+    def settled(session: RequesterSession) -> bool:
+        record = session.record
+        shown = {"step": f"{country}: {record.state.value}", "done": record.done, "total": record.total}
+        report(shown)
+        return session.outcome is not None
+
+    while not await asking.wait_for(key, settled, 3600):
+        pass
+    seconds = time.monotonic() - started
+    reported = await asking.wait_for(key, lambda session: session.finished, REPORT_WAIT_S)
+    session = await thread(asking.store.get, key)
+    return {**_shown(session), "seconds": round(seconds, 3), "reported": reported}
+
+
+def _shown(session: RequesterSession) -> dict[str, Any]:
+    record = session.record
+    header = None
+    if record.answer is not None:
+        header = AnswerHeader.from_bytes(Signed.from_bytes(record.answer).message)
+    entries = (record.intent_index, record.result_index)
+    return {
+        "to": record.request.responder,
+        "outcome": session.outcome,
+        "hits": record.hits,
+        "reason": record.reason,
+        "exchange": record.exchange_id.hex(),
+        "entries": [entry for entry in entries if entry is not None],
+        "blocks": header.blocks if header is not None else 0,
+        "query_bytes": record.request.query_bytes if record.query is not None else 0,
+        "answer_bytes": header.answer_bytes if header is not None else 0,
+    }

@@ -1,0 +1,279 @@
+"""The peer protocol over HTTPS: a thin layer from requests to ``Answering``, and from typed errors to statuses.
+
+Every connection is authenticated by a pinned certificate before anything is read from it.
+
+Source: specs/wire.md, sections "Endpoints" and "Statuses".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from crypto.errors import BadKeys, ConcordatError, LocalFault, PeerFault
+from crypto.hitsearch.parameters import plan_for
+from crypto.profiles import SearchProfile
+from node.answering import Answering
+from node.asking import LENGTH_BYTES
+from node.bodies import Kind
+from node.core import NodeCore
+from node.driver import CoreThread
+from node.engine import Engine
+from node.errors import BadUpload, UnknownCertificate
+from node.logging import log
+from node.peer import CHUNK, MEDIA_TYPE
+from node.tls import server_context
+from protocol import limits
+from protocol.descriptor import Descriptor
+from protocol.errors import BadMessage, UnknownExchange, UnknownPeer
+from protocol.evidence import StaleCheckpoint
+from protocol.messages import ErrorReply, ExchangeStatus, ReportSubmission
+
+HEAD_LIMIT: Final = 16 * 1024
+HEADER_TIMEOUT_S: Final = 30
+_HEX32 = re.compile(r"[0-9a-f]{64}\Z")
+_HEX16 = re.compile(r"[0-9a-f]{32}\Z")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}\Z")
+
+STATUSES: Final[dict[str, int]] = {
+    "bad-encoding": 400,
+    "bad-message": 400,
+    "bad-upload": 400,
+    "body-mismatch": 400,
+    "bad-signature": 403,
+    "unknown-certificate": 403,
+    "unknown-plan": 403,
+    "unknown-exchange": 404,
+    "stale-checkpoint": 409,
+    "out-of-order": 409,
+    "wrong-message": 409,
+    "bad-evidence": 422,
+    "bad-keys": 422,
+    "bad-ciphertext": 422,
+    "try-later": 503,
+    "too-busy": 503,
+}
+"""HTTP status by error code; a fault of the peer that is not listed is 422, one of this machine 503."""
+
+_PUBLIC_LOCAL: Final = {"too-busy": "try-later"}
+"""Codes of local faults that a peer may see; all others are ``unavailable``."""
+
+
+class UnknownPlan(PeerFault):
+    """Keys for a plan that no agreement with this peer uses."""
+
+    code = "unknown-plan"
+
+
+def error_response(error: ConcordatError) -> web.Response:
+    """The documented status and ``ErrorReply`` of a typed error; of a local fault only that there is one."""
+    code, message = error.code, str(error)
+    if isinstance(error, LocalFault) or not isinstance(error, PeerFault):
+        code = _PUBLIC_LOCAL.get(error.code, "try-later" if error.code == "try-later" else "unavailable")
+        message = "this node cannot do it now"
+    status = STATUSES.get(error.code, 422 if isinstance(error, PeerFault) else 503)
+    stored = error.stored_size if isinstance(error, StaleCheckpoint) else None
+    reply = ErrorReply(code=code, message=message[: limits.MAX_ERROR_TEXT], stored_size=stored)
+    return web.Response(status=status, body=reply.to_bytes(), content_type=MEDIA_TYPE)
+
+
+Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+
+
+class PeerServer:
+    """Listens for peers."""
+
+    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, answering: Answering) -> None:
+        self._core = core
+        self._thread = thread
+        self._engine = engine
+        self._answering = answering
+        self._runner: web.AppRunner | None = None
+        self.tls: ssl.SSLContext | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port (chosen by the system for 0)."""
+        pinned = [peer.fields.tls_certificate for peer in self._core.roster.peers.values()]
+        own = self._core.descriptor.fields.tls_certificate
+        self.tls = server_context(self._core.keys.tls_key, own, pinned)
+        app = web.Application(client_max_size=HEAD_LIMIT)
+        routes = (
+            ("GET", "/v1/status", self._status),
+            ("HEAD", "/v1/keys/{name}", self._has_keys),
+            ("PUT", "/v1/keys/{name}", self._put_keys),
+            ("POST", "/v1/queries", self._submit),
+            ("GET", "/v1/queries/{id}", self._look),
+            ("GET", "/v1/queries/{id}/answer", self._answer),
+            ("POST", "/v1/queries/{id}/result", self._result),
+        )
+        for method, path, handler in routes:
+            app.router.add_route(method, path, self._guarded(handler))
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, ssl_context=self.tls, backlog=64).start()
+        chosen: int = self._runner.addresses[0][1]
+        return chosen
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Find out who speaks, and turn every error into a typed reply without details of ours."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request, self._peer(request).country)
+            except ConcordatError as error:
+                log("request refused", level="warning", code=error.code, step=request.path)
+                return error_response(error)
+            except (ConnectionError, web.RequestPayloadError, TimeoutError) as error:
+                # The peer stopped half-way; nobody is left to read a reply.
+                log("request broken off", level="warning", reason=type(error).__name__, step=request.path)
+                return error_response(BadUpload("the request was broken off"))
+            except (web.HTTPException, asyncio.CancelledError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not show its details
+                log("request failed", level="error", reason=type(error).__name__, step=request.path)
+                return error_response(LocalFault("internal"))
+
+        return guarded
+
+    def _peer(self, request: web.Request) -> Descriptor:
+        transport = request.transport
+        shown = transport.get_extra_info("ssl_object") if transport is not None else None
+        certificate = shown.getpeercert(True) if shown is not None else None
+        try:
+            return self._core.roster.by_certificate(certificate or b"")
+        except UnknownPeer:
+            raise UnknownCertificate("the certificate belongs to no accepted peer") from None
+
+    async def _status(self, request: web.Request, peer: str) -> web.StreamResponse:
+        checkpoint = await self._thread(self._core.journal.ledger.checkpoint)
+        return web.Response(body=checkpoint, content_type="text/plain", charset="utf-8")
+
+    # Evaluation keys
+
+    async def _has_keys(self, request: web.Request, peer: str) -> web.StreamResponse:
+        name = _hash(request)
+        known = await self._thread(self._core.state.has_peer_keys, name, peer)
+        return web.Response(status=200 if known else 404)
+
+    async def _put_keys(self, request: web.Request, peer: str) -> web.StreamResponse:
+        """Take keys of exactly the plan's length, and let a worker load them before they count."""
+        name = _hash(request)
+        identifier = request.query.get("plan", "")
+        search = await self._thread(self._search_of, identifier, peer)
+        plan = plan_for(search)
+        if request.content_length != plan.keys_bytes:
+            raise BadKeys(f"evaluation keys of this plan have {plan.keys_bytes} bytes")
+        bodies = self._core.bodies
+        part = await bodies.receive(Kind.KEYS, name, plan.keys_bytes, _chunks(request), publish=False)
+        try:
+            await self._engine.check_keys(search, part, name)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        await self._thread(bodies.accept, Kind.KEYS, name, part)
+        await self._thread(
+            self._core.state.put_peer_keys, name, peer, plan.identifier, self._core.clock()
+        )
+        log("evaluation keys accepted", peer=peer, bytes=plan.keys_bytes)
+        return web.Response(status=201)
+
+    def _search_of(self, identifier: str, peer: str) -> SearchProfile:
+        """The search of a plan that some agreement with this peer uses; nobody stores keys for others."""
+        for agreement in self._core.agreements_with(peer):
+            for grant in agreement.fields.grants:
+                if grant.requester != peer:
+                    continue
+                search = self._core.profile(grant.profile_digest).search
+                if plan_for(search).identifier.hex() == identifier:
+                    return search
+        raise UnknownPlan("no agreement with you uses this plan")
+
+    # Queries
+
+    async def _submit(self, request: web.Request, peer: str) -> web.StreamResponse:
+        limit = LENGTH_BYTES + limits.MAX_SUBMISSION + limits.MAX_QUERY_CIPHERTEXT
+        body = await _read(request, limit)
+        length = int.from_bytes(body[:LENGTH_BYTES], "big")
+        if len(body) < LENGTH_BYTES or not 0 < length <= limits.MAX_SUBMISSION:
+            raise BadMessage("a query is a length, a submission and a ciphertext")
+        submission = body[LENGTH_BYTES : LENGTH_BYTES + length]
+        ciphertext = body[LENGTH_BYTES + length :]
+        if len(submission) < length or not 0 < len(ciphertext) <= limits.MAX_QUERY_CIPHERTEXT:
+            raise BadMessage("a query is a length, a submission and a ciphertext")
+        return _status_reply(await self._answering.submit(peer, submission, ciphertext))
+
+    async def _look(self, request: web.Request, peer: str) -> web.StreamResponse:
+        seen = request.query.get("seen", "0")
+        if not _SIZE.match(seen):
+            raise BadMessage("seen: a decimal number is expected")
+        key = await self._answering.find(peer, _exchange(request))
+        return _status_reply(await self._answering.status(key, int(seen), 1.0))
+
+    async def _answer(self, request: web.Request, peer: str) -> web.StreamResponse:
+        key = await self._answering.find(peer, _exchange(request))
+        path, length = await self._answering.answer_of(key)
+        response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(length)})
+        await response.prepare(request)
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                await response.write(chunk)
+        await response.write_eof()
+        await self._answering.served(key)
+        return response
+
+    async def _result(self, request: web.Request, peer: str) -> web.StreamResponse:
+        body = await _read(request, limits.MAX_SUBMISSION)
+        submission = ReportSubmission.from_bytes(body)
+        key = await self._answering.find(peer, _exchange(request))
+        reply = await self._answering.report(key, body, submission.seen_size)
+        return web.Response(body=reply, content_type=MEDIA_TYPE)
+
+
+def _status_reply(body: bytes) -> web.Response:
+    ExchangeStatus.from_bytes(body)
+    return web.Response(body=body, content_type=MEDIA_TYPE)
+
+
+def _hash(request: web.Request) -> bytes:
+    name = request.match_info["name"]
+    if not _HEX32.match(name):
+        raise BadMessage("keys are named by 64 lower-case hexadecimal digits")
+    return bytes.fromhex(name)
+
+
+def _exchange(request: web.Request) -> bytes:
+    name = request.match_info["id"]
+    if not _HEX16.match(name):
+        raise UnknownExchange("exchanges are named by 32 lower-case hexadecimal digits")
+    return bytes.fromhex(name)
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    async for chunk in request.content.iter_chunked(CHUNK):
+        yield chunk
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    """The whole body within its limit; what is announced too large is not read at all."""
+    announced = request.content_length
+    if announced is None or announced > limit:
+        raise BadUpload(f"a body with an announced length of at most {limit} bytes is expected")
+    data = bytearray()
+    async for chunk in _chunks(request):
+        data += chunk
+    if len(data) != announced:
+        raise BadUpload("the body ended before its announced length")
+    return bytes(data)
+
+
+__all__ = ["STATUSES", "PeerServer", "error_response"]
