@@ -45,18 +45,21 @@ class FeatureFile:
     Attributes:
         embeddings: Float, shape ``(m, d)``, as stored; not yet checked for NaN.
         records: One identifier for each row, all different; None when the file names none.
+        subjects: Who each row shows; None when not asked for or not in the file.
     """
 
     embeddings: NDArray[np.floating[Any]]
     records: tuple[str, ...] | None
+    subjects: tuple[str, ...] | None = None
 
 
-def read_features(path: Path, d: int | None = None) -> FeatureFile:
-    """Read ``embeddings`` and, where present, ``record``.
+def read_features(path: Path, d: int | None = None, *, subjects: bool = False) -> FeatureFile:
+    """Read ``embeddings`` and, where present, ``record``; on request also ``subject``.
 
     Args:
         path: The npz file.
         d: When given, the dimension that the vectors must have.
+        subjects: Read ``subject`` too, for fitting; there one person has several rows.
 
     Raises:
         BadFeatureFile: Missing, malformed, oversized, another type or shape, or a repeated record.
@@ -67,7 +70,7 @@ def read_features(path: Path, d: int | None = None) -> FeatureFile:
         with path.open("rb") as file:
             _check_directory(file)
             with zipfile.ZipFile(file) as archive:
-                return _read(archive, d)
+                return _read(archive, d, subjects)
     except BadFeatureFile as error:
         raise BadFeatureFile(f"{path.name}: {error}") from error
     except OSError as error:
@@ -113,25 +116,34 @@ def _check_directory(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def _read(archive: zipfile.ZipFile, d: int | None) -> FeatureFile:
+def _read(archive: zipfile.ZipFile, d: int | None, subjects: bool) -> FeatureFile:
     members = {info.filename: info for info in archive.infolist()}
     if len(members) != len(archive.infolist()):
         raise BadFeatureFile("two members have one name")
     if "embeddings.npy" not in members:
         raise BadFeatureFile("holds no array named 'embeddings'")
     embeddings = _read_array(archive, members["embeddings.npy"], d)
-    records = None
-    if "record.npy" in members:
-        records = tuple(str(entry) for entry in _read_array(archive, members["record.npy"], None).tolist())
-        if len(records) != len(embeddings):
-            raise BadFeatureFile("'record' must have one entry for each row of 'embeddings'")
-        seen: dict[str, int] = {}
-        for row, record in enumerate(records):
-            if not record or not record.isprintable():
-                raise BadFeatureFile(f"'record' in row {row} is empty or not printable")
-            if seen.setdefault(record, row) != row:
-                raise BadFeatureFile(f"'record' in row {row} repeats that of row {seen[record]}")
-    return FeatureFile(embeddings, records)
+    records = _read_names(archive, members, "record", len(embeddings))
+    seen: dict[str, int] = {}
+    for row, record in enumerate(records or ()):
+        if seen.setdefault(record, row) != row:
+            raise BadFeatureFile(f"'record' in row {row} repeats that of row {seen[record]}")
+    people = _read_names(archive, members, "subject", len(embeddings)) if subjects else None
+    return FeatureFile(embeddings, records, people)
+
+
+def _read_names(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str, count: int
+) -> tuple[str, ...] | None:
+    if f"{name}.npy" not in members:
+        return None
+    names = tuple(str(entry) for entry in _read_array(archive, members[f"{name}.npy"], None).tolist())
+    if len(names) != count:
+        raise BadFeatureFile(f"'{name}' must have one entry for each row of 'embeddings'")
+    for row, entry in enumerate(names):
+        if not entry or not entry.isprintable():
+            raise BadFeatureFile(f"'{name}' in row {row} is empty or not printable")
+    return names
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, d: int | None) -> NDArray[Any]:

@@ -66,10 +66,17 @@ def images(
     return unit
 
 
-def write_features(path: Path, embeddings: NDArray[Any], records: list[str] | None = None) -> None:
-    """Write feature vectors, shape ``(m, d)``, as the npz that `gallery import` and `query --probe` read."""
+def write_features(
+    path: Path,
+    embeddings: NDArray[Any],
+    records: list[str] | None = None,
+    subjects: list[str] | None = None,
+) -> None:
+    """Write feature vectors, shape ``(m, d)``, as the npz that imports, probes and fits read."""
     arrays: dict[str, NDArray[Any]] = {"embeddings": np.ascontiguousarray(embeddings)}
     if records is not None:
         arrays["record"] = np.array(records, dtype=np.str_)
+    if subjects is not None:
+        arrays["subject"] = np.array(subjects, dtype=np.str_)
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

@@ -51,10 +51,10 @@ def fit(
         from node.features import read_features
         from node.operations import show_profile
 
-        features = read_features(file, None)
+        features = read_features(file, subjects=True)
         profile = fit_profile(
             features.embeddings,
-            np.array(features.records) if features.records else None,
+            np.array(features.subjects) if features.subjects else None,
             family,
             name=name,
             modality=modality,

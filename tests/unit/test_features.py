@@ -214,3 +214,13 @@ def test_a_wrong_checksum_is_refused(tmp_path: Path, method: int) -> None:
     (tmp_path / "a.npz").write_bytes(data)
     with pytest.raises(BadFeatureFile):
         read_features(tmp_path / "a.npz")
+
+
+def test_subjects_are_read_on_request_and_may_repeat(tmp_path: Path) -> None:
+    write_features(tmp_path / "a.npz", ROWS, subjects=["p", "p", "q", "q", "q"])
+    assert read_features(tmp_path / "a.npz").subjects is None
+    assert read_features(tmp_path / "a.npz", subjects=True).subjects == ("p", "p", "q", "q", "q")
+    np.savez(tmp_path / "b.npz", embeddings=ROWS, subject=np.arange(9))
+    assert read_features(tmp_path / "b.npz").records is None
+    with pytest.raises(BadFeatureFile, match="subject"):
+        read_features(tmp_path / "b.npz", subjects=True)
