@@ -31,6 +31,7 @@ TAIL_BITS: Final = 3.2  # 9.2 standard deviations: 2^-40 for 2 * 16384 coefficie
 FLOOD_UNIFORMS: Final = 4
 FLOOD_DIGITS: Final = 3
 MIN_FLOOD_BITS: Final = 36
+SETTLED_BITS: Final = 1.0  # noise further above the floor is worth one more switch before flooding
 # Both factors of a product carry the secret key, and SEAL's rounding has a mean, so the noise of one factor is a
 # random walk over the key's coefficients: four standard deviations of that walk are two bits.
 PRODUCT_MARGIN_BITS: Final = 2.0
@@ -230,6 +231,8 @@ def plan_stages(
     for depth in range(tree):
         noise = product(masked_leaf, plain_leaf) if depth == 0 else product(left, left)
         left = step(f"tree {depth + 1}", noise)
+    if left > floor + SETTLED_BITS:
+        left = step("settle", left)
     flooded = 1 + max(left, floor)
     stages.append(("before flooding", flooded, 0, flooded))
     flood = (FLOOD_DIGITS + 1) * t_bits + 0.5 * log2(FLOOD_UNIFORMS / 12)

@@ -168,12 +168,10 @@ class Responder:
         factors = [self._masked_leaf(powers, mask)]
         for index in range(1, len(plan.polynomial.leaves)):
             factors.append(self._leaf(powers, index))
-        if len(factors) == 1:
-            return bgv.drop_to(factors[0], plan.stage("before flooding").level)
         while len(factors) > 1:
             pairs = zip(factors[::2], factors[1::2], strict=True)
             factors = [bgv.product(left, right, self._relin) for left, right in pairs]
-        return factors[0]
+        return bgv.drop_to(factors[0], plan.stage("before flooding").level)
 
     def _powers(self, w: Ciphertext) -> list[Ciphertext]:
         """w, w^2, ... up to the highest power a leaf needs, all at the level of the leaves."""
