@@ -1,0 +1,75 @@
+"""Two running nodes in one process, over real TLS connections, with the plain twin as the search."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from nodes import World, ask, statements
+
+from node.errors import NoAgreement
+from protocol.errors import UnknownPeer
+
+SETUP = ["node.initialised", "peer.accepted", "agreement.accepted"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_a_hit_and_a_no_hit_with_answers_of_one_size(world: World) -> None:
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        hit = await ask(cl, world.arguments("known.npz:7"))
+        miss = await ask(cl, world.arguments("stranger.npz"))
+        asked, answered = statements(cl.core), statements(us.core)
+    assert (hit["outcome"], hit["hits"]) == ("hit", 1)
+    assert (miss["outcome"], miss["hits"]) == ("no-hit", 0)
+    assert hit["answer_bytes"] == miss["answer_bytes"] > 0
+    assert hit["reported"]
+    assert miss["reported"]
+    assert asked == SETUP + ["query.intent", "query.result"] * 2
+    assert answered == [*SETUP, "gallery.imported"] + ["query.accepted", "query.answered", "query.claimed"] * 2
+    left = [path.name for path in (world.directories["US"] / "exchange").rglob("*") if path.is_file()]
+    assert len(left) == 1, "only the evaluation keys stay"
+
+
+async def test_own_policy_withholds_before_anything_is_encrypted(world: World) -> None:
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        result = await ask(cl, world.arguments("known.npz:7", purpose="curiosity"))
+        asked, answered = statements(cl.core), statements(us.core)
+    assert (result["outcome"], result["reason"]) == ("refused", "purpose-not-covered")
+    assert result["query_bytes"] == 0
+    assert asked == [*SETUP, "query.withheld"]
+    assert answered == [*SETUP, "gallery.imported"]
+    assert list((world.directories["CL"] / "exchange").rglob("*/*")) == []
+
+
+async def test_a_dishonest_requester_is_refused_before_any_work_on_both_ledgers(world: World) -> None:
+    async with world.daemon("US") as us, world.daemon("CL", enforce_own_policy=False) as cl:
+        result = await ask(cl, world.arguments("known.npz:7", purpose="curiosity"))
+        asked, answered = statements(cl.core), statements(us.core)
+    assert (result["outcome"], result["reason"]) == ("refused", "purpose-not-covered")
+    assert asked == [*SETUP, "query.intent", "query.result"]
+    assert answered == [*SETUP, "gallery.imported", "query.refused"]
+
+
+async def test_several_queries_at_once_each_get_their_own_answer(world: World) -> None:
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        probes = [f"known.npz:{index}" for index in range(3)] + ["stranger.npz"]
+        results = await asyncio.gather(*(ask(cl, world.arguments(probe)) for probe in probes))
+        counts = statements(us.core)
+    assert [result["outcome"] for result in results] == ["hit"] * 3 + ["no-hit"]
+    assert counts.count("query.answered") == 4
+    assert counts.count("query.claimed") == 4
+
+
+async def test_unknown_countries_and_missing_agreements_are_the_users_error(world: World) -> None:
+    async with world.daemon("CL") as cl:
+        with pytest.raises(UnknownPeer):
+            await ask(cl, world.arguments("known.npz:7", to="CO"))
+        cl.core._agreements.clear()
+        with pytest.raises(NoAgreement):
+            await ask(cl, world.arguments("known.npz:7"))
+        assert statements(cl.core) == SETUP

@@ -1,0 +1,143 @@
+"""Real nodes for tests: their directories, an agreement, galleries, and daemons in this process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from crypto.hitsearch.masks import MaskStream
+from crypto.hitsearch.parameters import plan_for
+from crypto.hitsearch.plain import PlainRequester, PlainResponder
+from node.core import NodeCore
+from node.daemon import Daemon, open_daemon
+from node.engine_worker import Scheme
+from node.operations import OPERATIONS
+from node.profiles import builtin
+from node.setup import create_node, new_auditor, read_auditor
+from node.synthetic import GOOD_IMAGES, images, people, write_features
+from protocol.agreement import AgreementFields, Grant, draft_agreement, read_agreement, sign_agreement
+from protocol.limits import DAY
+
+PLAIN = Scheme(plan_for, PlainRequester, PlainResponder, MaskStream)
+PROFILE = "embedding-128"
+PURPOSE = "organised-crime"
+ASKED = {
+    "modality": "face",
+    "purpose": PURPOSE,
+    "offence": "trafficking",
+    "person_category": "suspect",
+    "legal_basis": "statement-of-intent",
+    "case_reference": "CASE-1",
+    "officer": "officer-1",
+    "approver": "approver-1",
+}
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class World:
+    """Two countries, CL and US, that may ask each other; US holds a small gallery."""
+
+    def __init__(self, root: Path, *, records: int = 300, purposes: Sequence[str] = (PURPOSE,)) -> None:
+        self.root = root
+        self.directories = {"CL": root / "cl", "US": root / "us"}
+        self._auditor(root)
+        for country, directory in self.directories.items():
+            self._make(country, directory)
+        population = people(records + 1, 5)
+        shots = images(population, 2, 6, GOOD_IMAGES)
+        self.enrolled: NDArray[Any] = shots[:records, 0]
+        write_features(root / "gallery.npz", self.enrolled)
+        write_features(root / "known.npz", shots[:records, 1])
+        write_features(root / "stranger.npz", shots[records:, 1])
+        self._introduce(purposes)
+        with NodeCore.open(self.directories["US"]) as core:
+            arguments = {"file": str(root / "gallery.npz"), "modality": "face", "profile": PROFILE}
+            OPERATIONS["gallery.import"](core, arguments, lambda _: None)
+
+    def _auditor(self, root: Path) -> None:
+        private, public = new_auditor()
+        (root / "auditor").write_bytes(private)
+        (root / "auditor.pub").write_bytes(public)
+
+    def _make(self, country: str, directory: Path) -> None:
+        endpoint = f"https://127.0.0.1:{free_port()}"
+        create_node(
+            directory,
+            country=country,
+            authority=f"Police of {country}",
+            endpoint=endpoint,
+            listen=endpoint,
+            auditors=[read_auditor(self.root / "auditor.pub")],
+            unlock_file=None,
+            workers=1,
+            memory_mib=512,
+        )
+
+    def _introduce(self, purposes: Sequence[str]) -> None:
+        with NodeCore.open(self.directories["CL"]) as cl, NodeCore.open(self.directories["US"]) as us:
+            cl.accept_peer(us.descriptor, "operator")
+            us.accept_peer(cl.descriptor, "operator")
+            profile = builtin(PROFILE)
+            now = cl.clock() // 1000 * 1000
+            grants = [
+                Grant(
+                    requester=one,
+                    responder=other,
+                    modality="face",
+                    profile=profile.name,
+                    profile_digest=profile.digest,
+                    purposes=list(purposes),
+                    offences=["trafficking"],
+                    person_categories=["suspect"],
+                    legal_bases=["statement-of-intent"],
+                )
+                for one, other in (("CL", "US"), ("US", "CL"))
+            ]
+            fields = AgreementFields(
+                name="Test", serial=1, not_before_ms=now - DAY, not_after_ms=now + DAY, grants=grants
+            )
+            note = draft_agreement(fields, cl.descriptor, us.descriptor)
+            for core in (cl, us):
+                note = sign_agreement(note, core.country, core.keys.identity)
+            for core in (cl, us):
+                core.accept_agreement(read_agreement(note), note, "operator")
+
+    @asynccontextmanager
+    async def daemon(self, country: str, **options: Any) -> Any:
+        """One served node in this process, with the plain twin unless told otherwise."""
+        options = {"scheme": PLAIN, "admin": False, **options}
+        daemon = await open_daemon(self.directories[country], **options)
+        try:
+            yield daemon
+        finally:
+            await daemon.stop()
+
+    def arguments(self, probe: str, to: str = "US", **changes: Any) -> dict[str, Any]:
+        """Arguments of a query with ``known.npz:3`` or ``stranger.npz``."""
+        return {**ASKED, "to": [to], "probe": str(self.root / probe), **changes}
+
+
+async def ask(daemon: Daemon, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ask one country and give its result."""
+    from node.query import run_query
+
+    result = await run_query(daemon.core, daemon.thread, daemon.asking, arguments, lambda _: None)
+    (one,) = result["results"]
+    return dict(one)
+
+
+def statements(core: NodeCore) -> list[str]:
+    """The types of all entries of a node's ledger, in order."""
+    opened = [core.journal.open(index) for index in range(core.journal.ledger.size)]
+    return [payload.shared.type if payload is not None else "erased" for payload in opened]
