@@ -103,9 +103,8 @@ def test_one_failure_at_every_call_then_the_same_process_goes_on(tmp_path: Path)
         for number in range(1, 5):
             try:
                 recorded = country.record(intent(number), REQUESTED)
-            except LedgerUnavailable as error:
+            except LedgerUnavailable:
                 failures += 1
-                assert "nothing was" in str(error) or "cannot be recovered" in str(error)
                 recorded = country.record(intent(number), REQUESTED)
             acknowledged.append(recorded.leaf.to_bytes())
         assert country.ledger.size == BEFORE + 4

@@ -128,7 +128,7 @@ HIT: dict[str, Any] = {"answer_hash": ANSWER, "outcome": "hit", "hits": 1, "reas
 def intent(number: int, **changes: Any) -> s.QueryIntent:
     """A's intent."""
     extra = {"ciphertext_hash": CIPHERTEXT, "profile": bytes(32), "plan": bytes(32), "gallery": "main"}
-    return s.QueryIntent(**asked(number), **(extra | changes))
+    return s.QueryIntent(**(asked(number) | extra | changes))
 
 
 def accepted(number: int, intent_leaf: bytes, **changes: Any) -> s.QueryAccepted:
