@@ -45,10 +45,8 @@ def new(
             raise BadConfig("an agreement has two parties: name two descriptors with --party")
         first, second = (read_descriptor(read_file(one, MAX_DESCRIPTOR, "descriptor")) for one in parties)
         path = Path(profile)
-        if path.suffix:
-            known = load_profile(read_file(path, MAX_PROFILE_BYTES, "profile"))
-        else:
-            known = builtin(profile)
+        data = read_file(path, MAX_PROFILE_BYTES, "profile") if path.suffix else None
+        known = builtin(profile) if data is None else load_profile(data)
         directions = [(first.country, second.country), (second.country, first.country)]
         now_ms = time.time_ns() // 1_000_000_000 * 1000
         try:
