@@ -62,6 +62,13 @@ stop_nodes() {
     served=()
 }
 
+audit() {  # FIRST SECOND: with the keys of both auditors, which in life are two persons
+    for name in "$1" "$2"; do
+        concordat audit verify "$work/$name/ledger" --policy "$work/$name/ledger/policy" --key "$work/$name-auditor"
+    done
+    concordat audit reconcile "$work/$1/ledger" "$work/$2/ledger" --key "$work/$1-auditor" --key "$work/$2-auditor"
+}
+
 expect() {  # STATUS COMMAND...: the command must end with this exit status
     local wanted=$1 status=0
     shift
