@@ -21,7 +21,9 @@ def spread_probe(template: NDArray[np.int8], slots: int) -> Slots:
     return np.tile(template.astype(np.int64), slots // template.shape[0])
 
 
-def diagonals(templates: NDArray[np.int8], baby_steps: int, scale: int) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
+def diagonals(
+    templates: NDArray[np.int8], baby_steps: int, scale: int
+) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
     """Yield ``(giant, baby, slot values)`` for every diagonal of one block.
 
     Diagonal ``k = giant * baby_steps + baby`` holds in slot j the entry ``(j + k) mod n`` of candidate j, times

@@ -4,13 +4,12 @@ SEAL's own files never come from outside. Objects enter SEAL as uncompressed con
 checked words, so that form, size, level, NTT flag and correction factor are ours; words leave SEAL through its own
 save, read back here. An anonymous memory file stands in for the path that the binding asks for.
 
-Source: specs/matching.md, section 6. Container layout: SEAL 4.x, ``native/src/seal/serialization.h``.
+Source: specs/matching.md, section 6.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -22,15 +21,22 @@ import zstandard
 from numpy.typing import NDArray
 
 from crypto.errors import BadCiphertext, BadKeys
+from crypto.hitsearch.containers import (
+    MemoryFile,
+    body_of,
+    ciphertext_body,
+    container,
+    correction_factor_of,
+    plaintext_body,
+    split_seeded,
+    split_switch_keys,
+    switch_keys_body,
+    words_of_ciphertext,
+)
 from crypto.hitsearch.packing import Slots, Words
-from crypto.hitsearch.parameters import SEED_BYTES, Plan
+from crypto.hitsearch.parameters import Plan
 
 BGV_SCHEME: Final = 3  # the binding's enumeration stops at CKKS; SEAL's own goes on
-_HEADER: Final = struct.Struct("<HBBBBHQ")
-_MAGIC: Final = 0xA15E
-_VERSION: Final = (4, 3)
-_NO_COMPRESSION: Final = 0
-_BLAKE2XB: Final = 1
 
 Ciphertext = Any  # the binding has no type information
 Plaintext = Any
@@ -48,57 +54,12 @@ def keep_large_allocations() -> None:
         mallopt(top_pad, 1 << 26)
 
 
-def _container(body: bytes) -> bytes:
-    major, minor = _VERSION
-    return _HEADER.pack(_MAGIC, 16, major, minor, _NO_COMPRESSION, 0, 16 + len(body)) + body
-
-
-def _words_container(words: bytes) -> bytes:
-    return _container(struct.pack("<Q", len(words) // 8) + words)
-
-
-def _seed_container(seed: bytes) -> bytes:
-    return _container(bytes([_BLAKE2XB]) + seed)
-
-
-class _MemoryFile:
-    """A path that names memory: nothing of a key or a probe reaches a disk."""
-
-    def __init__(self, content: bytes = b"") -> None:
-        self._fd = os.memfd_create("concordat", os.MFD_CLOEXEC)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(self._fd, view) :]
-
-    @property
-    def path(self) -> str:
-        return f"/proc/self/fd/{self._fd}"
-
-    def read(self) -> bytes:
-        size = os.fstat(self._fd).st_size
-        parts = []
-        offset = 0
-        while offset < size:
-            part = os.pread(self._fd, size - offset, offset)
-            parts.append(part)
-            offset += len(part)
-        return b"".join(parts)
-
-    def __enter__(self) -> _MemoryFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-
 def _saved_body(thing: Any) -> bytes:
     """The uncompressed body of SEAL's own save of an object that we hold."""
-    with _MemoryFile() as file:
+    with MemoryFile() as file:
         thing.save(file.path)
-        data = file.read()
-    if data[5] == _NO_COMPRESSION:
-        return data[16:]
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data[16:])
+        body, compressed = body_of(file.read())
+    return zstandard.ZstdDecompressor().decompressobj().decompress(body) if compressed else body
 
 
 class Bgv:
@@ -134,9 +95,9 @@ class Bgv:
         ids: dict[int, Any] = {}
         key = self.context.first_parms_id()
         level = self.plan.levels
-        with _MemoryFile(self._filler_container(self.plan.levels, key)) as file:
-            walker = sealapi.Ciphertext()
-            walker.load(self.context, file.path)
+        filler = np.ones(2 * level * self.plan.degree, dtype=np.uint64)
+        body = ciphertext_body(key, self.plan.degree, level, filler, None)
+        walker = self._load(sealapi.Ciphertext(), body, AssertionError)
         while True:
             ids[level] = key
             if level == 1:
@@ -147,97 +108,61 @@ class Bgv:
 
     # -- words in and out --
 
-    def _ciphertext_body(self, parms_id: Any, primes: int, words: bytes, seed: bytes | None) -> bytes:
-        prefix = struct.pack("<4QBQQQdQ", *parms_id, 1, 2, self.plan.degree, primes, 1.0, 1)
-        tail = b"" if seed is None else _seed_container(seed)
-        return prefix + _words_container(words) + tail
-
-    def _filler_container(self, primes: int, parms_id: Any) -> bytes:
-        words = np.ones(2 * primes * self.plan.degree, dtype="<u8").tobytes()
-        return _container(self._ciphertext_body(parms_id, primes, words, None))
-
     def load_seeded(self, words: Words, seed: bytes, level: int) -> Ciphertext:
         """A ciphertext at a level, from the words of c0 (NTT form) and the seed that c1 expands from."""
-        body = self._ciphertext_body(self.parms_ids[level], level, words.astype("<u8").tobytes(), seed)
+        body = ciphertext_body(self.parms_ids[level], self.plan.degree, level, words, seed)
         return self._load(sealapi.Ciphertext(), body, BadCiphertext)
 
     def load_full(self, words: Words, level: int) -> Ciphertext:
         """A ciphertext at a level, from the words of c0 and c1 (NTT form)."""
-        body = self._ciphertext_body(self.parms_ids[level], level, words.astype("<u8").tobytes(), None)
+        body = ciphertext_body(self.parms_ids[level], self.plan.degree, level, words, None)
         return self._load(sealapi.Ciphertext(), body, BadCiphertext)
-
-    def _key_body(self, words: Words, seed: bytes) -> bytes:
-        return self._ciphertext_body(
-            self.key_level, self.plan.levels + 1, words.astype("<u8").tobytes(), seed
-        )
 
     def load_public_key(self, words: Words, seed: bytes) -> Any:
         """The public key from the words of its first half and the seed of the second."""
         return self._load(sealapi.PublicKey(), self._key_body(words, seed), BadKeys)
 
-    def load_switch_keys(self, kind: Any, slots: int, keys: dict[int, list[tuple[Words, bytes]]]) -> Any:
-        """Relinearisation or rotation keys: slot number -> one (words, seed) for each data prime."""
-        parts = [struct.pack("<4QQ", *self.key_level, slots)]
-        for slot in range(slots):
-            digits = keys.get(slot, [])
-            parts.append(struct.pack("<Q", len(digits)))
-            parts += [_container(self._key_body(words, seed)) for words, seed in digits]
-        return self._load(kind(), b"".join(parts), BadKeys)
+    def load_relin_keys(self, digits: list[tuple[Words, bytes]]) -> Any:
+        """The relinearisation key, one (words, seed) for each data prime."""
+        keys = {0: [self._key_body(*digit) for digit in digits]}
+        return self._load(sealapi.RelinKeys(), switch_keys_body(self.key_level, 1, keys), BadKeys)
+
+    def load_galois_keys(self, by_step: dict[int, list[tuple[Words, bytes]]]) -> Any:
+        """Rotation keys by step."""
+        keys = {
+            (self.rotation_element(step) - 1) // 2: [self._key_body(*digit) for digit in digits]
+            for step, digits in by_step.items()
+        }
+        return self._load(
+            sealapi.GaloisKeys(), switch_keys_body(self.key_level, self.plan.degree, keys), BadKeys
+        )
+
+    def _key_body(self, words: Words, seed: bytes) -> bytes:
+        return ciphertext_body(self.key_level, self.plan.degree, self.plan.levels + 1, words, seed)
 
     def _load(self, target: Any, body: bytes, error: type[Exception]) -> Any:
         try:
-            with _MemoryFile(_container(body)) as file:
+            with MemoryFile(container(body)) as file:
                 target.load(self.context, file.path)
         except (RuntimeError, ValueError) as problem:
             raise error("the words do not form a valid object of this plan") from problem
         return target
 
-    def seeded_parts(self, serializable: Any, level_primes: int) -> tuple[Words, bytes]:
+    def seeded_parts(self, serializable: Any, primes: int) -> tuple[Words, bytes]:
         """Words of c0 and the seed of c1, of a seeded ciphertext that SEAL has just made."""
-        return self._split_seeded(_saved_body(serializable), level_primes)
-
-    def _split_seeded(self, body: bytes, primes: int) -> tuple[Words, bytes]:
-        start = 4 * 8 + 1 + 5 * 8 + 16 + 8
-        end = start + primes * self.plan.degree * 8
-        words = np.frombuffer(body, dtype="<u8", count=primes * self.plan.degree, offset=start).astype(
-            np.uint64
-        )
-        seed = body[end + 17 : end + 17 + SEED_BYTES]
-        if len(body) != end + 17 + SEED_BYTES:
-            raise AssertionError("SEAL's container has another layout than the one this module knows")
-        return words, seed
+        return split_seeded(_saved_body(serializable), primes * self.plan.degree)
 
     def switch_key_parts(self, serializable: Any) -> list[list[tuple[Words, bytes]]]:
         """The non-empty entries of freshly made relinearisation or rotation keys, in SEAL's order."""
-        body = _saved_body(serializable)
-        primes = self.plan.levels + 1
-        one = 16 + 4 * 8 + 1 + 5 * 8 + 16 + 8 + primes * self.plan.degree * 8 + 17 + SEED_BYTES
-        (slots,) = struct.unpack_from("<Q", body, 32)
-        offset = 40
-        result = []
-        for _ in range(slots):
-            (digits,) = struct.unpack_from("<Q", body, offset)
-            offset += 8
-            if digits:
-                parts = [body[offset + i * one + 16 : offset + (i + 1) * one] for i in range(digits)]
-                result.append([self._split_seeded(part, primes) for part in parts])
-                offset += digits * one
-        if offset != len(body):
-            raise AssertionError("SEAL's container has another layout than the one this module knows")
-        return result
+        return split_switch_keys(_saved_body(serializable), (self.plan.levels + 1) * self.plan.degree)
 
     def words_of(self, ciphertext: Ciphertext, level: int) -> Words:
         """All words of a ciphertext of two polynomials: c0, then c1, prime by prime."""
-        count = 2 * level * self.plan.degree
-        body = _saved_body(ciphertext)
-        start = 4 * 8 + 1 + 5 * 8 + 16 + 8
-        if len(body) != start + count * 8:
-            raise AssertionError("a ciphertext of another size than the plan's")
-        return np.frombuffer(body, dtype="<u8", count=count, offset=start).astype(np.uint64)
+        return words_of_ciphertext(_saved_body(ciphertext), 2 * level * self.plan.degree)
 
     def correction_factor(self, ciphertext: Ciphertext) -> int:
         """SEAL's BGV correction factor; the plan's primes keep it at 1."""
-        return int(struct.unpack_from("<Q", _saved_body(ciphertext), 4 * 8 + 1 + 4 * 8)[0])
+        return correction_factor_of(_saved_body(ciphertext))
 
     # -- plaintexts --
 
@@ -267,9 +192,7 @@ class Bgv:
 
     def coefficients(self, values: Words) -> Plaintext:
         """A plaintext from its coefficients (not slots), each below t."""
-        words = values.astype("<u8").tobytes()
-        body = struct.pack("<4QQd", 0, 0, 0, 0, len(values), 1.0) + _words_container(words)
-        return self._load(sealapi.Plaintext(), body, AssertionError)
+        return self._load(sealapi.Plaintext(), plaintext_body(values), AssertionError)
 
     def decode(self, plain: Plaintext) -> Slots:
         """The value of every slot, in 0..t-1."""
@@ -343,15 +266,6 @@ class Bgv:
     def public_encryptor(self, public_key: Any) -> Any:
         """Encrypts under a public key."""
         return sealapi.Encryptor(self.context, public_key)
-
-    def load_relin_keys(self, digits: list[tuple[Words, bytes]]) -> Any:
-        """The relinearisation key."""
-        return self.load_switch_keys(sealapi.RelinKeys, 1, {0: digits})
-
-    def load_galois_keys(self, by_step: dict[int, list[tuple[Words, bytes]]]) -> Any:
-        """Rotation keys by step."""
-        slots = {(self.rotation_element(step) - 1) // 2: digits for step, digits in by_step.items()}
-        return self.load_switch_keys(sealapi.GaloisKeys, self.plan.degree, slots)
 
     # -- secret side --
 
