@@ -68,9 +68,13 @@ class Model(BaseModel):
         if missing:
             raise BadMessage(f"{cls.__name__}.{missing[0]}: the field is missing")
         try:
-            return cls.model_validate(value)
+            message = cls.model_validate(value)
         except ValidationError as error:
             raise BadMessage(f"{cls.__name__}: {describe(error)}") from None
+        if message.to_bytes() != data:
+            # Python takes True for 1, so a literal field would have two spellings.
+            raise BadMessage(f"{cls.__name__}: a field has another type than the message says")
+        return message
 
 
 def describe(error: ValidationError) -> str:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from crypto.errors import BadEncoding, PeerFault
 from protocol import limits
-from protocol.errors import BadMessage, BadSnapshot, EventNotAllowed, OutOfOrder, TryLater
+from protocol.errors import BadMessage, BadSnapshot, EventNotAllowed, EvidenceRejected, OutOfOrder, TryLater
 from protocol.evidence import VerifiedEntry
 from protocol.exchange.commands import AppendEntry, Command, KeepEvidence, RememberCheckpoint
 from protocol.exchange.parties import Parties
@@ -163,7 +163,8 @@ class Session(Generic[R]):
         return (RememberCheckpoint(peer, newest.head.size, newest.head.root, newest.checkpoint),)
 
     def _keep(self, error: PeerFault, body: bytes) -> KeepEvidence:
-        return KeepEvidence(self._parties.peer.country, error.code, body)
+        code = error.cause if isinstance(error, EvidenceRejected) else error.code
+        return KeepEvidence(self._parties.peer.country, code, body)
 
 
 def backoff(attempts: int) -> int:

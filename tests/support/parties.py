@@ -36,7 +36,7 @@ def certificate(country: str) -> bytes:
     return b"\x30\x82" + len(body).to_bytes(2, "big") + body
 
 
-def descriptor_fields(country: str, **changes: object) -> DescriptorFields:
+def descriptor_fields(country: str, /, **changes: object) -> DescriptorFields:
     values: dict[str, object] = {
         "country": country,
         "authority": f"Identification service of {country}",
@@ -51,7 +51,7 @@ def descriptor_fields(country: str, **changes: object) -> DescriptorFields:
     return DescriptorFields.model_validate({**values, **changes})
 
 
-def descriptor(country: str, **changes: object) -> Descriptor:
+def descriptor(country: str, /, **changes: object) -> Descriptor:
     return sign_descriptor(descriptor_fields(country, **changes), named_key(f"{country} identity"))
 
 
