@@ -101,6 +101,8 @@ class NodeCore:
             NodeBusy: Another process has it open.
             StateDamaged, LedgerDamaged, StorageFailed: It cannot be trusted or written.
         """
+        # SQLite, galleries and logs make files as well: whatever this process makes is its owner's alone.
+        os.umask(0o077)
         files = files or Files()
         paths = NodePaths(directory)
         config = paths.read_config()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -151,6 +152,7 @@ def serve(directory: Path, log_file: Path | None, level: str) -> None:
     Raises:
         ConcordatError: It could not be started.
     """
+    os.umask(0o077)
     try:
         configure(level, str(log_file) if log_file is not None else None)
     except OSError as error:

@@ -19,6 +19,7 @@ from node.core import NodeCore
 from node.errors import BadConfig
 from node.gallery import Staged
 from node.profiles import builtin
+from node.sessions import describe_exchanges
 from protocol import statements
 from protocol.agreement import read_agreement, sign_agreement
 from protocol.descriptor import Descriptor, read_descriptor
@@ -59,6 +60,10 @@ def find_profile(core: NodeCore, name: str) -> Profile:
 
 def _status(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {**core.status(), "served": False}
+
+
+def _exchanges(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return {"exchanges": describe_exchanges(core)}
 
 
 def _peer_export(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -188,6 +193,7 @@ def show_profile(profile: Profile) -> dict[str, Any]:
 
 OPERATIONS: Final[dict[str, Operation]] = {
     "status": _status,
+    "exchanges": _exchanges,
     "peer.export": _peer_export,
     "peer.add": _peer_add,
     "peer.show": _peer_show,

@@ -16,9 +16,38 @@ from node.state import ExchangeRow, SeenHead
 from protocol.errors import UnknownExchange
 from protocol.exchange.commands import KeepEvidence, RememberCheckpoint
 from protocol.exchange.parties import Parties
+from protocol.exchange.requester import RequesterSession
+from protocol.exchange.responder import ResponderSession
 from protocol.exchange.session import Session, Step
 
 S = TypeVar("S", bound=Session[Any])
+
+
+def place(role: str, key: bytes) -> bytes:
+    """What a stored session is sealed to."""
+    return b"exchange/" + role.encode() + b"/" + key
+
+
+def describe_exchanges(core: NodeCore) -> list[dict[str, Any]]:
+    """All exchanges of a node in plain values, oldest first: what became of a query whose caller left."""
+    shown = []
+    for row in core.state.all_exchanges():
+        kind = RequesterSession if row.role == "q" else ResponderSession
+        record = kind.read_record(core.open_sealed(place(row.role, row.key), row.snapshot))
+        shown.append(
+            {
+                "exchange": row.exchange_id.hex(),
+                "role": "asked" if row.role == "q" else "served",
+                "peer": row.peer,
+                "state": record.state.value,
+                "open": row.is_open,
+                "outcome": getattr(record, "outcome", None),
+                "hits": getattr(record, "hits", 0) if row.role == "q" else None,
+                "reason": str(record.reason) if record.reason is not None else None,
+                "created_ms": row.created_ms,
+            }
+        )
+    return shown
 
 
 class SessionStore(Generic[S]):
@@ -67,7 +96,7 @@ class SessionStore(Generic[S]):
         return [row.key for row in self._core.state.open_exchanges(self._role)]
 
     def _place(self, key: bytes) -> bytes:
-        return b"exchange/" + self._role.encode() + b"/" + key
+        return place(self._role, key)
 
     def _load(self, key: bytes) -> tuple[S, ExchangeRow]:
         live = self._live.get(key)

@@ -61,6 +61,7 @@ def create_node(
         BadConfig: A setting that does not hold.
         StorageFailed: The disk refused; remove the directory and try again.
     """
+    os.umask(0o077)
     files = files or Files()
     host, port = split_endpoint(endpoint)
     split_endpoint(listen)

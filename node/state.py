@@ -284,6 +284,12 @@ class State:
             row = connection.execute(query).one_or_none()
         return None if row is None else _exchange_row(row)
 
+    def all_exchanges(self) -> list[ExchangeRow]:
+        """All exchanges of both roles, oldest first."""
+        with self._read() as connection:
+            rows = connection.execute(select(exchanges).order_by(exchanges.c.created_ms)).all()
+        return [_exchange_row(row) for row in rows]
+
     def open_exchanges(self, role: str) -> list[ExchangeRow]:
         """All exchanges of a role that have not ended, oldest first."""
         query = select(exchanges).where((exchanges.c.role == role) & (exchanges.c.is_open == 1))

@@ -83,3 +83,17 @@ def _show_status(result: dict[str, Any]) -> None:
     say(f"queries  {exchanges['asked']} asked, {exchanges['served']} served, {exchanges['open']} open")
     for gallery in result["galleries"]:
         say(f"gallery  {gallery['modality']} {gallery['profile']}: {gallery['records']} records")
+
+
+@app.command()
+def exchanges(directory: Directory, json: Json = False) -> None:
+    """All exchanges and what became of them, also of a query that a restart cut off."""
+    with typed(json):
+        emit(json, perform(directory, "exchanges", {}, as_json=json), _show_exchanges)
+
+
+def _show_exchanges(result: dict[str, Any]) -> None:
+    for one in result["exchanges"]:
+        outcome = f", {one['outcome']}" if one["outcome"] else ""
+        reason = f", {one['reason']}" if one["reason"] else ""
+        say(f"{one['exchange']}  {one['role']:6} {one['peer']}  {one['state']}{outcome}{reason}")
