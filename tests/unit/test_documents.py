@@ -8,8 +8,8 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -68,14 +68,14 @@ def test_the_readme_shows_commands() -> None:
 
 @pytest.mark.parametrize("line", concordat_commands())
 def test_a_command_in_the_documents_exists_with_its_options(line: str) -> None:
-    command: click.Command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     words = shlex.split(line)[1:]
-    while isinstance(command, click.Group):
+    while hasattr(command, "commands"):
         assert words, f"{line}: names a group, not a command"
         assert words[0] in command.commands, f"{line}: there is no {words[0]}"
         command = command.commands[words.pop(0)]
-    options = {name: p for p in command.params if isinstance(p, click.Option) for name in p.opts}
-    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    options = {name: p for p in command.params if p.param_type_name == "option" for name in p.opts}
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
     given: set[str] = set()
     positional = 0
     while words:
@@ -128,19 +128,22 @@ def test_the_map_of_the_specifications_names_every_vector_file() -> None:
 
 
 def test_cited_sections_exist() -> None:
-    checked = 0
+    checked, wrong = 0, set()
     for name, text in texts(".py"):
-        if name.startswith("tests/unit/test_documents"):
+        if name == "tests/unit/test_documents.py":
             continue
         for document, parts in CITATION.findall(re.sub(r"\s*\n\s*", " ", text)):
-            assert (ROOT / document).is_file(), f"{name} cites {document}, which does not exist"
+            checked += 1
+            if not (ROOT / document).is_file():
+                wrong.add(f"{name}: there is no {document}")
+                continue
             known = headings((ROOT / document).read_text())
             bare = {re.sub(r"^\d+(\.\d+)*\.? ", "", heading) for heading in known}
             numbers = {heading.split()[0].rstrip(".") for heading in known}
             for title, number in re.findall(r"\"([^\"]+)\"|(\d+)", re.sub(r"\([^)]*\)", "", parts)):
-                assert not title or title.replace("`", "") in bare, f"{name} cites {document}, {title!r}"
-                assert not number or number in numbers, f"{name} cites {document}, section {number}"
-            checked += 1
+                if title.replace("`", "") not in bare and number not in numbers:
+                    wrong.add(f"{name}: {document} has no section {title or number}")
+    assert not wrong
     assert checked > 20
 
 
