@@ -52,6 +52,7 @@ STATUSES: Final[dict[str, int]] = {
     "stale-checkpoint": 409,
     "out-of-order": 409,
     "wrong-message": 409,
+    "replayed": 409,
     "bad-evidence": 422,
     "bad-keys": 422,
     "bad-ciphertext": 422,

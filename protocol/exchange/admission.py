@@ -122,7 +122,7 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     entry: VerifiedEntry[QueryIntent] | None = None
     block_bytes, reason = 0, None
     try:
-        _check_message(query, parties, bool(stored), now_ms)
+        check_message(query, parties, bool(stored), now_ms)
         entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent)
         commands.append(_remember(entry, parties))
         checks.verify_intent(entry, query, query_hash)
@@ -152,8 +152,8 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     return Admission(session, Step((*commands, *step.commands)))
 
 
-def _check_message(query: Query, parties: Parties, exchange_known: bool, now_ms: int) -> None:
-    """Checks 2 to 4."""
+def check_message(query: Query, parties: Parties, exchange_known: bool, now_ms: int) -> None:
+    """Checks 2 to 4, which need nothing but the query and the clock. Raises ``Refused``."""
     if query.requester != parties.peer.country:
         raise Refused(RefusalReason.NOT_SENDER, "the query is not in the name of its sender")
     if query.responder != parties.country:

@@ -96,6 +96,7 @@ class RequesterRecord(Record):
     outcome: Outcome | None = None
     hits: Count = 0
     reason: str | None = None
+    error_code: str | None = None
     report_due: bool = False
     result_index: Count | None = None
     report: bytes | None = None
@@ -483,7 +484,7 @@ class RequesterSession(Session[RequesterRecord]):
         if self.state is RequesterState.REPORTING:
             return self._finish(self._end())
         accepted = self._record.decision is not None
-        return self._fail(FailureReason.ERROR_REPLY, now_ms, report=accepted)
+        return self._fail(FailureReason.ERROR_REPLY, now_ms, report=accepted, error_code=reply.code)
 
     def _receipt(self, event: events.ReceiptReceived, now_ms: int) -> Step:
         try:

@@ -1,0 +1,155 @@
+"""The published vectors of the wire, read from the file as another implementation would."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parties import parties, request
+
+import protocol.messages
+from crypto.contexts import Context, hash_fields
+from crypto.errors import ConcordatError
+from crypto.note import parse_vkey
+from crypto.signing import SigningKey, VerifyKey
+from protocol import wire
+from protocol.agreement import read_agreement
+from protocol.descriptor import read_descriptor
+from protocol.errors import BadAgreement, BadDescriptor, Refused
+from protocol.exchange.admission import check_message
+from protocol.exchange.checks import verify_status
+from protocol.exchange.parties import Parties, Peer
+from protocol.messages import (
+    ErrorReply,
+    Query,
+    QuerySubmission,
+    SignedMessage,
+    message_hash,
+    open_signed,
+    sign,
+)
+from protocol.policy import check
+
+FILE = Path(__file__).resolve().parents[2] / "specs" / "vectors" / "wire.json"
+VECTORS: dict[str, Any] = json.loads(FILE.read_text())
+_hex = bytes.fromhex
+KINDS: dict[str, type[SignedMessage]] = {
+    name: getattr(protocol.messages, name)
+    for name in ("Query", "Decision", "AnswerHeader", "ResultReport", "Receipt")
+}
+
+
+def value_of(plain: Any) -> Any:
+    if isinstance(plain, str):
+        return _hex(plain[4:]) if plain.startswith("hex:") else plain
+    if isinstance(plain, dict):
+        return {key: value_of(item) for key, item in plain.items()}
+    return [value_of(item) for item in plain] if isinstance(plain, list) else plain
+
+
+def test_the_file_is_what_its_generator_makes() -> None:
+    spec = importlib.util.spec_from_file_location("build_wire", Path(__file__).with_name("build_wire.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.render() == FILE.read_text()
+
+
+def test_canonical_values() -> None:
+    for case in VECTORS["canonical"]["good"]:
+        assert wire.decode(_hex(case["bytes"]), 1000) == value_of(case["value"])
+        assert wire.encode(value_of(case["value"])).hex() == case["bytes"]
+
+
+@pytest.mark.parametrize("case", VECTORS["canonical"]["bad"], ids=lambda case: case["what"])
+def test_bad_canonical_values(case: dict[str, Any]) -> None:
+    with pytest.raises(ConcordatError) as caught:
+        wire.decode(_hex(case["bytes"]), 1000)
+    assert caught.value.code == case["code"]
+
+
+@pytest.mark.parametrize("case", VECTORS["messages"], ids=lambda case: case["type"])
+def test_messages(case: dict[str, Any]) -> None:
+    keys, kind = VECTORS["keys"][case["signer"]], KINDS[case["type"]]
+    message = open_signed(kind, _hex(case["envelope"]), VerifyKey(_hex(keys["public"])))
+    assert message.to_bytes().hex() == case["message"]
+    assert wire.decode(_hex(case["message"]), 10_000) == value_of(case["fields"])
+    assert sign(message, SigningKey.from_seed(_hex(keys["seed"]))).hex() == case["envelope"]
+    assert message_hash(_hex(case["envelope"])).hex() == case["hash"]
+    assert case["context"] == message.CONTEXT.value
+
+
+@pytest.mark.parametrize("case", VECTORS["bad_messages"], ids=lambda case: case["what"])
+def test_bad_messages(case: dict[str, Any]) -> None:
+    key = VerifyKey(_hex(VECTORS["keys"][case["signer"]]["public"]))
+    with pytest.raises(ConcordatError) as caught:
+        open_signed(KINDS[case["type"]], _hex(case["envelope"]), key)
+    assert caught.value.code == case["code"]
+
+
+def test_unsigned_messages_and_bodies() -> None:
+    for case in VECTORS["unsigned"]:
+        assert ErrorReply.from_bytes(_hex(case["bytes"])).stored_size == 7
+    for case in VECTORS["bodies"]:
+        assert hash_fields(Context(case["context"]), _hex(case["body"])).hex() == case["hash"]
+    assert QuerySubmission.from_bytes(_hex(VECTORS["evidence"]["submission"])).seen_size == 0
+
+
+def test_time_windows() -> None:
+    now = VECTORS["now_ms"]
+    fields = value_of(next(case["fields"] for case in VECTORS["messages"] if case["type"] == "Query"))
+    for case in VECTORS["time_windows"]:
+        times = {"created_ms": now + case["created"], "expires_ms": now + case["expires"]}
+        query = Query.model_validate({**fields, **times})
+        if case["inside"]:
+            check_message(query, parties("CL", "US"), False, now)
+        else:
+            with pytest.raises(Refused, match="outside-time-window"):
+                check_message(query, parties("CL", "US"), False, now)
+
+
+@pytest.mark.parametrize("case", VECTORS["evidence"]["statuses"], ids=lambda case: case["what"])
+def test_statuses_with_evidence(case: dict[str, Any]) -> None:
+    keys = VECTORS["keys"]
+    chile = Peer("CL", VerifyKey(_hex(keys["CL identity"]["public"])), parse_vkey(VECTORS["ledgers"]["CL"]))
+    both = Parties("US", SigningKey.from_seed(_hex(keys["US identity"]["seed"])), chile)
+    query = QuerySubmission.from_bytes(_hex(VECTORS["evidence"]["submission"])).query
+    arguments = (both, query, _hex(VECTORS["evidence"]["intent_leaf"]), None)
+    if case["code"] is None:
+        verify_status(_hex(case["status"]), *arguments)
+    else:
+        with pytest.raises(ConcordatError) as caught:
+            verify_status(_hex(case["status"]), *arguments)
+        assert caught.value.code == case["code"]
+
+
+def test_descriptors_and_agreements() -> None:
+    texts = VECTORS["texts"]
+    read = read_descriptor(texts["descriptor"]["note"].encode())
+    assert read.digest.hex() == texts["descriptor"]["digest"]
+    assert read.fingerprint == texts["descriptor"]["fingerprint"]
+    for case in texts["descriptor"]["bad"]:
+        with pytest.raises(BadDescriptor):
+            read_descriptor(case["note"].encode())
+    agreement = read_agreement(texts["agreement"]["note"].encode())
+    assert agreement.in_force
+    assert agreement.digest.hex() == texts["agreement"]["digest"]
+    for case in texts["agreement"]["bad"]:
+        with pytest.raises(BadAgreement):
+            read_agreement(case["note"].encode())
+
+
+def test_policy() -> None:
+    agreement = read_agreement(VECTORS["texts"]["agreement"]["note"].encode())
+    for case in VECTORS["texts"]["policy"]:
+        asked = request(agreement.digest, **value_of(case["changes"]))
+        if case["reason"] is None:
+            check(agreement, asked, VECTORS["now_ms"])
+        else:
+            with pytest.raises(Refused) as caught:
+                check(agreement, asked, VECTORS["now_ms"])
+            assert caught.value.reason == case["reason"]
