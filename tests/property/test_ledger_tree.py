@@ -79,11 +79,11 @@ def test_consistency_holds_for_these_two_trees_only(case: tuple[int, int]) -> No
     with pytest.raises(BadProof):
         merkle.verify_consistency(old, ROOTS[old], new, ROOTS[new], [*path, junk])
     for position in range(len(path)):
+        changed = [*path[:position], junk, *path[position + 1 :]]
         with pytest.raises(BadProof):
-            changed = [*path[:position], junk, *path[position + 1 :]]
             merkle.verify_consistency(old, ROOTS[old], new, ROOTS[new], changed)
+        shorter = path[:position] + path[position + 1 :]
         with pytest.raises(BadProof):
-            shorter = path[:position] + path[position + 1 :]
             merkle.verify_consistency(old, ROOTS[old], new, ROOTS[new], shorter)
 
 

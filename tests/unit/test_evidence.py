@@ -76,6 +76,8 @@ def test_an_older_checkpoint_is_stale_and_carries_our_size(us: Country) -> None:
     with pytest.raises(StaleCheckpoint) as caught:
         verify_evidence(first, us.ledger.verifier, seen, s.QueryIntent)
     assert caught.value.stored_size == 3
+    with pytest.raises(StaleCheckpoint):
+        verify_evidence(_changed(first, old_size=3), us.ledger.verifier, seen, s.QueryIntent)
     with pytest.raises(StaleCheckpoint) as caught:
         verify_evidence(_evidence(us, 3, 2), us.ledger.verifier, seen, s.QueryIntent)
     assert caught.value.stored_size == 3
