@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from network import Faults, Node, World, pair
-from parties import agreement, request
+from parties import agreement, grant, request
 
 from protocol.agreement import Agreement
 from protocol.exchange.requester import RequesterSession, RequesterState
@@ -108,6 +108,21 @@ def test_a_busy_responder_refuses_with_an_entry() -> None:
     run_one(world, us, cl)
     assert (asked(us).outcome, asked(us).record.reason) == ("refused", "busy")
     assert cl.disk.ledger.kinds(asked(us).record.exchange_id) == ["query.refused"]
+
+
+def test_two_countries_ask_each_other_at_once() -> None:
+    both = agreement(grant(), grant(requester="CL", responder="US"))
+    world = World(faults=Faults(drop=0.1, duplicate=0.2, delay=100))
+    us, cl = pair(world, both)
+    us.hits = 1
+    us.ask(request(both.digest, 1))
+    cl.ask(request(both.digest, 2, requester="CL", responder="US"))
+    world.run(lambda: settled(us) and settled(cl))
+    assert (asked(us, 1).outcome, asked(cl, 2).outcome) == ("hit", "no-hit")
+    for number, one, other in ((1, us, cl), (2, cl, us)):
+        exchange_id = asked(one, number).record.exchange_id
+        assert one.disk.ledger.kinds(exchange_id) == FULL_A
+        assert other.disk.ledger.kinds(exchange_id) == FULL_B
 
 
 def check_end(us: Node, cl: Node, numbers: tuple[int, ...] = (1,)) -> None:
