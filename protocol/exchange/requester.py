@@ -13,9 +13,7 @@ Source: specs/wire.md, section "Sessions".
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
-
-from pydantic import Field
+from typing import Any, ClassVar, Final, Literal, Self
 
 from crypto.errors import BadEncoding, PeerFault
 from protocol import limits
@@ -37,7 +35,8 @@ from protocol.exchange.commands import (
 from protocol.exchange.entries import intent_entry, result_entry, withheld_entry
 from protocol.exchange.parties import Parties
 from protocol.exchange.request import QueryRequest
-from protocol.exchange.session import Record, Rule, Session, Step, backoff, build_table
+from protocol.exchange.requester_table import TABLE, TERMINAL, Outcome, RequesterRecord, RequesterState
+from protocol.exchange.session import Session, Step, backoff
 from protocol.messages import (
     AnswerHeader,
     ErrorReply,
@@ -47,7 +46,6 @@ from protocol.messages import (
     message_hash,
     sign,
 )
-from protocol.model import Count, Hash
 from protocol.policy import check
 
 RETRYABLE: Final = frozenset({"try-later", "unavailable"})
@@ -56,139 +54,12 @@ RETRYABLE: Final = frozenset({"try-later", "unavailable"})
 GRACE: Final = limits.MINUTE
 """What a requester waits beyond the promised time before it says that the answer is overdue."""
 
-Outcome = Literal["hit", "no-hit", "refused", "failed"]
-
-
-class RequesterState(StrEnum):
-    """Where the exchange stands, seen from the requester."""
-
-    WITHHOLDING = "withholding"
-    ENCRYPTING = "encrypting"
-    LOGGING_INTENT = "logging-intent"
-    SENDING = "sending"
-    WAITING = "waiting"
-    FETCHING = "fetching"
-    OPENING = "opening"
-    LOGGING_RESULT = "logging-result"
-    REPORTING = "reporting"
-    ANSWERED = "answered"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
-class RequesterRecord(Record):
-    """All that a requester's session knows."""
-
-    state: Annotated[RequesterState, Field(strict=False)]
-    request: QueryRequest
-    query: bytes | None = None
-    intent_index: Count | None = None
-    intent_leaf: Hash | None = None
-    sent: bool = False
-    attempts: Count = 0
-    stale: Count = 0
-    evidence_from: Count | None = None
-    decision: bytes | None = None
-    decision_index: Count | None = None
-    done: Count = 0
-    total: Count = 0
-    answer: bytes | None = None
-    outcome: Outcome | None = None
-    hits: Count = 0
-    reason: str | None = None
-    error_code: str | None = None
-    report_due: bool = False
-    result_index: Count | None = None
-    report: bytes | None = None
-    receipt: bytes | None = None
-
-
-_S = RequesterState
-_TERMINAL = frozenset({_S.ANSWERED, _S.REFUSED, _S.FAILED})
-_ENDED = (_S.LOGGING_RESULT, _S.REPORTING, *_TERMINAL)
-_EVENTS: Final = (
-    events.EntryAppended,
-    events.AppendFailed,
-    events.Restarted,
-    events.DeadlinePassed,
-    events.ProbeEncrypted,
-    events.ProbeFailed,
-    events.StatusReceived,
-    events.ErrorReceived,
-    events.PeerUnreachable,
-    events.AnswerFetched,
-    events.AnswerOpened,
-    events.AnswerUnusable,
-    events.ReceiptReceived,
-    events.Cancelled,
-)
-
-
-def _late(event: type, *states: RequesterState) -> dict[tuple[StrEnum, type], str | Rule]:
-    """Rows for an event that comes after the session has moved on: replies cross, commands repeat."""
-    return {(state, event): Rule.IGNORE for state in states}
-
-
-_AFTER_ENCRYPTING = tuple(state for state in _S if state not in (_S.WITHHOLDING, _S.ENCRYPTING))
-_AFTER_WAITING = (_S.FETCHING, _S.OPENING, *_ENDED)
-
-TABLE: Final = build_table(
-    RequesterState,
-    _EVENTS,
-    {
-        **{(state, events.Restarted): "_restarted" for state in _S if state not in _TERMINAL},
-        **_late(events.Restarted, *_TERMINAL),
-        **{(state, events.DeadlinePassed): "_deadline" for state in _S if state not in _TERMINAL},
-        **_late(events.DeadlinePassed, *_TERMINAL),
-        **_late(events.EntryAppended, *_S),
-        (_S.WITHHOLDING, events.EntryAppended): "_withheld",
-        (_S.LOGGING_INTENT, events.EntryAppended): "_intent_logged",
-        (_S.LOGGING_RESULT, events.EntryAppended): "_result_logged",
-        **_late(events.AppendFailed, *_S),
-        (_S.WITHHOLDING, events.AppendFailed): "_not_logged",
-        (_S.LOGGING_INTENT, events.AppendFailed): "_not_logged",
-        (_S.LOGGING_RESULT, events.AppendFailed): "_retry_append",
-        (_S.ENCRYPTING, events.ProbeEncrypted): "_encrypted",
-        **_late(events.ProbeEncrypted, *_AFTER_ENCRYPTING),
-        (_S.ENCRYPTING, events.ProbeFailed): "_probe_lost",
-        **_late(events.ProbeFailed, *_AFTER_ENCRYPTING),
-        (_S.SENDING, events.StatusReceived): "_status",
-        (_S.WAITING, events.StatusReceived): "_status",
-        **_late(events.StatusReceived, *_AFTER_WAITING),
-        (_S.SENDING, events.ErrorReceived): "_error",
-        (_S.WAITING, events.ErrorReceived): "_error",
-        (_S.FETCHING, events.ErrorReceived): "_error",
-        (_S.REPORTING, events.ErrorReceived): "_error",
-        **_late(events.ErrorReceived, _S.OPENING, _S.LOGGING_RESULT, *_TERMINAL),
-        (_S.SENDING, events.PeerUnreachable): "_retry",
-        (_S.WAITING, events.PeerUnreachable): "_retry",
-        (_S.FETCHING, events.PeerUnreachable): "_retry",
-        (_S.REPORTING, events.PeerUnreachable): "_retry",
-        **_late(events.PeerUnreachable, _S.OPENING, _S.LOGGING_RESULT, *_TERMINAL),
-        (_S.FETCHING, events.AnswerFetched): "_fetched",
-        **_late(events.AnswerFetched, _S.OPENING, *_ENDED),
-        (_S.OPENING, events.AnswerOpened): "_opened",
-        **_late(events.AnswerOpened, *_ENDED),
-        (_S.OPENING, events.AnswerUnusable): "_unusable",
-        **_late(events.AnswerUnusable, *_ENDED),
-        (_S.REPORTING, events.ReceiptReceived): "_receipt",
-        **_late(events.ReceiptReceived, *_TERMINAL),
-        (_S.ENCRYPTING, events.Cancelled): "_cancelled",
-        (_S.LOGGING_INTENT, events.Cancelled): "_cancelled",
-        (_S.SENDING, events.Cancelled): "_cancelled",
-        (_S.WAITING, events.Cancelled): "_cancelled",
-        (_S.FETCHING, events.Cancelled): "_cancelled",
-        (_S.OPENING, events.Cancelled): "_cancelled",
-        **_late(events.Cancelled, _S.WITHHOLDING, *_ENDED),
-    },
-)
-
 
 class RequesterSession(Session[RequesterRecord]):
     """One query that this node asks."""
 
     TABLE = TABLE
-    FINISHED: ClassVar[frozenset[StrEnum]] = _TERMINAL
+    FINISHED: ClassVar[frozenset[StrEnum]] = TERMINAL
     RECORD = RequesterRecord
 
     @classmethod
@@ -617,3 +488,6 @@ def _known(index: int | None) -> int:
     if index is None:
         raise EventNotAllowed("the entry has not been appended yet")
     return index
+
+
+__all__ = ["RETRYABLE", "RequesterRecord", "RequesterSession", "RequesterState"]

@@ -11,7 +11,7 @@ from parties import agreement, parties, request
 
 from protocol import limits
 from protocol.errors import BadSnapshot, EventNotAllowed, OutOfOrder, RefusalReason, TryLater
-from protocol.exchange import commands, events, requester, responder
+from protocol.exchange import commands, events, requester_table, responder_table
 from protocol.exchange.requester import RequesterSession, RequesterState
 from protocol.exchange.responder import ResponderSession, ResponderState
 from protocol.exchange.session import Rule
@@ -196,8 +196,8 @@ def time_for(session: Any, kind: type) -> int:
 
 
 PAIRS = [
-    *itertools.product(Q, requester._EVENTS),
-    *itertools.product(R, responder._EVENTS),
+    *itertools.product(Q, requester_table.EVENTS),
+    *itertools.product(R, responder_table.EVENTS),
 ]
 
 
