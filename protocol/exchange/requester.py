@@ -336,8 +336,9 @@ class RequesterSession(Session[RequesterRecord]):
 
     def _broken(self, error: PeerFault, body: bytes, now_ms: int) -> Step:
         evidence = isinstance(error, EvidenceRejected)
+        kept = self._keep(error, body)
         step = self._fail(FailureReason.BAD_EVIDENCE if evidence else FailureReason.BAD_REPLY, now_ms)
-        return Step((self._keep(error, body), *step.commands))
+        return Step(kept + step.commands)
 
     def _error(self, event: events.ErrorReceived, now_ms: int) -> Step:
         try:
@@ -365,7 +366,7 @@ class RequesterSession(Session[RequesterRecord]):
         except StaleCheckpoint:
             return self._again(now_ms)
         except PeerFault as error:
-            return Step((self._keep(error, event.body), *self._again(now_ms).commands))
+            return Step(self._keep(error, event.body) + self._again(now_ms).commands)
         self._update(receipt=envelope)
         return Step(self._remember(entry) + self._finish(self._end()).commands)
 

@@ -307,7 +307,7 @@ class ResponderSession(Session[ResponderRecord]):
         except StaleCheckpoint as error:
             return Step(fault=error)
         except PeerFault as error:
-            return Step((self._keep(error, event.body),), fault=error)
+            return Step(self._keep(error, event.body), fault=error)
         stop: tuple[Command, ...] = ()
         if self.state is ResponderState.WORKING:
             stop = (StopSearch(record.exchange_id),)

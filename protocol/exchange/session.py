@@ -57,6 +57,7 @@ class Record(Model):
     deadline_ms: Millis | None
     retry_ms: Millis
     entry_ms: Millis
+    kept: bool = False
 
 
 R = TypeVar("R", bound=Record)
@@ -162,9 +163,13 @@ class Session(Generic[R]):
         peer = self._parties.peer.country
         return (RememberCheckpoint(peer, newest.head.size, newest.head.root, newest.checkpoint),)
 
-    def _keep(self, error: PeerFault, body: bytes) -> KeepEvidence:
+    def _keep(self, error: PeerFault, body: bytes) -> tuple[KeepEvidence, ...]:
+        """Keep the first proof of a session; a peer that repeats itself must not fill the disk."""
+        if self._record.kept:
+            return ()
+        self._update(kept=True)
         code = error.cause if isinstance(error, EvidenceRejected) else error.code
-        return KeepEvidence(self._parties.peer.country, code, body)
+        return (KeepEvidence(self._parties.peer.country, code, body),)
 
 
 def backoff(attempts: int) -> int:

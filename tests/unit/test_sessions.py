@@ -228,7 +228,11 @@ def test_each_pair(state: Any, kind: type) -> None:
     step = session.handle(event, now)
     if expected == "faulted":
         assert step.fault is not None
-        assert session.snapshot() == before
+        assert session.state is state
+        assert [type(command) for command in step.commands] == [commands.KeepEvidence]
+        again = session.handle(event, now)
+        assert again.fault is not None
+        assert again.commands == (), "only the first proof is kept"
     else:
         assert session.state is (state if expected == STAYS else expected)
         assert step.fault is None
