@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
 from crypto.hitsearch.plain import PlainRequester, PlainResponder
+from crypto.profiles import Profile
 from node.core import NodeCore
 from node.daemon import Daemon, open_daemon
 from node.engine_worker import Scheme
 from node.operations import OPERATIONS
-from node.profiles import builtin
+from node.profiles import DIGESTS, builtin
 from node.setup import create_node, new_auditor, read_auditor
 from node.synthetic import GOOD_IMAGES, images, people, write_features
 from protocol.agreement import AgreementFields, Grant, draft_agreement, read_agreement, sign_agreement
@@ -46,23 +44,49 @@ def free_port() -> int:
 
 
 class World:
-    """Two countries, CL and US, that may ask each other; US holds a small gallery."""
+    """Two countries, CL and US, that may ask each other; US holds a small gallery.
 
-    def __init__(self, root: Path, *, records: int = 300, purposes: Sequence[str] = (PURPOSE,)) -> None:
+    Args:
+        root: An empty directory.
+        records: Synthetic people in the gallery, when ``enrolled`` is not given.
+        purposes: What the agreement covers.
+        profile: Of the agreement and the gallery; the built-in ``PROFILE`` when not given.
+        enrolled: Feature vectors of the gallery, shape ``(m, d)``; record ``i`` is named ``str(i)``.
+        workers: Search processes of each node.
+        memory_mib: What each node may spend on keys and encoded blocks.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        records: int = 300,
+        purposes: Sequence[str] = (PURPOSE,),
+        profile: Profile | None = None,
+        enrolled: NDArray[Any] | None = None,
+        workers: int = 1,
+        memory_mib: int = 512,
+    ) -> None:
         self.root = root
+        self.profile = profile or builtin(PROFILE)
+        self.enrolled: NDArray[Any]
+        self._machine = {"workers": workers, "memory_mib": memory_mib}
         self.directories = {"CL": root / "cl", "US": root / "us"}
         self._auditor(root)
         for country, directory in self.directories.items():
             self._make(country, directory)
-        population = people(records + 1, 5)
-        shots = images(population, 2, 6, GOOD_IMAGES)
-        self.enrolled: NDArray[Any] = shots[:records, 0]
-        write_features(root / "gallery.npz", self.enrolled)
-        write_features(root / "known.npz", shots[:records, 1])
-        write_features(root / "stranger.npz", shots[records:, 1])
-        self._introduce(purposes)
+        if enrolled is None:
+            shots = images(people(records + 1, 5), 2, 6, GOOD_IMAGES)
+            self.enrolled = shots[:records, 0]
+            write_features(root / "known.npz", shots[:records, 1])
+            write_features(root / "stranger.npz", shots[records:, 1])
+        else:
+            self.enrolled = enrolled
+        names = [str(index) for index in range(len(self.enrolled))]
+        write_features(root / "gallery.npz", self.enrolled, records=names)
+        self._introduce()
         with NodeCore.open(self.directories["US"]) as core:
-            arguments = {"file": str(root / "gallery.npz"), "modality": "face", "profile": PROFILE}
+            arguments = {"file": str(root / "gallery.npz"), "modality": "face", "profile": self.profile.name}
             OPERATIONS["gallery.import"](core, arguments, lambda _: None)
 
     def _auditor(self, root: Path) -> None:
@@ -80,15 +104,17 @@ class World:
             listen=endpoint,
             auditors=[read_auditor(self.root / "auditor.pub")],
             unlock_file=None,
-            workers=1,
-            memory_mib=512,
+            **self._machine,
         )
 
-    def _introduce(self, purposes: Sequence[str]) -> None:
+    def _introduce(self) -> None:
         with NodeCore.open(self.directories["CL"]) as cl, NodeCore.open(self.directories["US"]) as us:
             cl.accept_peer(us.descriptor, "operator")
             us.accept_peer(cl.descriptor, "operator")
-            profile = builtin(PROFILE)
+            profile = self.profile
+            if profile.digest.hex() not in DIGESTS.values():
+                cl.add_profile(profile)
+                us.add_profile(profile)
             now = cl.clock() // 1000 * 1000
             grants = [
                 Grant(
@@ -97,7 +123,7 @@ class World:
                     modality="face",
                     profile=profile.name,
                     profile_digest=profile.digest,
-                    purposes=list(purposes),
+                    purposes=[PURPOSE],
                     offences=["trafficking"],
                     person_categories=["suspect"],
                     legal_bases=["statement-of-intent"],
@@ -116,7 +142,7 @@ class World:
     @asynccontextmanager
     async def daemon(self, country: str, **options: Any) -> Any:
         """One served node in this process, with the plain twin unless told otherwise."""
-        options = {"scheme": PLAIN, "admin": False, **options}
+        options = {"scheme": PLAIN, "admin": False, "warm": False, **options}
         daemon = await open_daemon(self.directories[country], **options)
         try:
             yield daemon
