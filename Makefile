@@ -44,9 +44,8 @@ lint: $(STAMP) ## Style, types, and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## Measure the encrypted search, beside its baselines
-	@$(BIN)/concordat bench search --gallery 16384 --profile embedding-128 --baseline --json $(ARGS)
-	@$(BIN)/python -m pytest -m bench -s
+bench: $(STAMP) ## Measure search, latency, ledger and real faces (15 minutes)
+	@$(BIN)/python -m pytest -q -m bench tests/bench $(ARGS)
 
 mutants: $(STAMP) ## Break the code on purpose; the tests must notice
 	@$(BIN)/python tests/mutants/run.py $(ARGS)

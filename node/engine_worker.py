@@ -184,13 +184,18 @@ def generate(search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]
     return requester.secret(), hash_fields(Context.EVALUATION_KEYS, data), len(data)
 
 
+@lru_cache(maxsize=4)
+def _requester(search: SearchProfile, secret: bytes) -> Any:
+    """Loading derives the secret key anew, which takes longer than to encrypt or to open a block."""
+    return _me().scheme.requester.load(_plan(search), secret)
+
+
 def encrypt(search: SearchProfile, secret: bytes, template: Any) -> bytes:
     """Encrypt one template, int8 of shape (n,)."""
-    requester = _me().scheme.requester.load(_plan(search), secret)
-    return bytes(requester.encrypt(template))
+    return bytes(_requester(search, secret).encrypt(template))
 
 
 def open_answer(search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[int]]:
     """The slots that hit, block by block; nothing else of the answer leaves the worker."""
-    requester = _me().scheme.requester.load(_plan(search), secret)
+    requester = _requester(search, secret)
     return [[int(slot) for slot in np.flatnonzero(requester.open_block(one) == 0)] for one in blocks]
