@@ -37,6 +37,8 @@ class Context(StrEnum):
     RECEIPT = "concordat/v1/receipt"
     STORAGE = "concordat/v1/storage"
     UNLOCK = "concordat/v1/unlock"
+    LEDGER_MLDSA_SEED = "concordat/v1/ledger-mldsa-seed"
+    WITNESS_MLDSA_SEED = "concordat/v1/witness-mldsa-seed"
 
 
 def frame(context: Context, *fields: bytes) -> bytes:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from crypto.checkpoint_text import split_checkpoint
 from crypto.errors import BadEncoding, BadSignature
-from crypto.merkle import HASH_BYTES
-from crypto.note import Note, NoteVerifier, check_name, open_note
-from crypto.textforms import decode_base64, decode_decimal, encode_base64
+from crypto.note import Note, NoteVerifier, open_note
+from crypto.textforms import encode_base64
 
 
 class TreeHead(NamedTuple):
@@ -62,18 +62,10 @@ def parse_checkpoint_text(text: bytes) -> Checkpoint:
     Raises:
         BadEncoding: Not the one byte form of a checkpoint.
     """
-    try:
-        lines = text.decode().split("\n")
-    except UnicodeDecodeError:
-        raise BadEncoding("checkpoint: not UTF-8") from None
-    if len(lines) != 4 or lines[3]:
+    origin, size, root, extensions = split_checkpoint(text)
+    if extensions:
         raise BadEncoding("checkpoint: not three lines")
-    origin, size, root_text = lines[:3]
-    check_name(origin)
-    root = decode_base64(root_text, "checkpoint root")
-    if len(root) != HASH_BYTES:
-        raise BadEncoding(f"checkpoint: a root of {len(root)} bytes")
-    return Checkpoint(origin, decode_decimal(size, "checkpoint size"), root)
+    return Checkpoint(origin, size, root)
 
 
 def open_checkpoint(
