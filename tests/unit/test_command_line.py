@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,7 +138,11 @@ def test_an_audit_says_what_holds_by_its_exit_code(node: Path, tmp_path: Path) -
 
 def test_an_auditors_key_is_private_and_never_overwritten(tmp_path: Path) -> None:
     key = tmp_path / "auditor.key"
-    assert run("audit", "keygen", key).exit_code == 0
+    usual = os.umask(0o022)
+    try:
+        assert run("audit", "keygen", key).exit_code == 0
+    finally:
+        os.umask(usual)
     assert key.stat().st_mode & 0o777 == 0o600
     kept = key.read_bytes()
     assert run("audit", "keygen", key).exit_code == 2
