@@ -5,14 +5,16 @@ Source: C2SP tlog-policy; specs/ledger.md, section "Policy".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from crypto.errors import BadEncoding, InputError
-from crypto.note import CosignatureVerifier, Ed25519Verifier, Note, NoteVerifier, parse_vkey
+from crypto.note import LogVerifier, Note, NoteVerifier, WitnessVerifier, parse_vkey
 from crypto.textforms import decode_decimal
 
-MAX_POLICY_BYTES: Final = 64 * 1024
+MAX_POLICY_BYTES: Final = 512 * 1024
+"""Room for all logs and witnesses with ML-DSA-44 keys of 1.8 kB each."""
 MAX_LOGS: Final = 32
 MAX_WITNESSES: Final = 128
 MAX_GROUPS: Final = 32
@@ -37,16 +39,18 @@ class LogPolicy:
     """A parsed policy file.
 
     Attributes:
-        logs: Keys of the logs that are accepted.
-        witnesses: Keys by the name they have in this file.
+        logs: Keys of the logs that are accepted, Ed25519 or ML-DSA-44; each of them alone is enough.
+        witnesses: Keys by the name they have in this file, cosignature/v1 or ML-DSA-44.
         groups: Groups by name.
         quorum: Name of the witness or group that must have cosigned; None for ``quorum none``.
+        urls: Where a witness takes checkpoints, by its name, for those that say so.
     """
 
-    logs: tuple[Ed25519Verifier, ...]
-    witnesses: dict[str, CosignatureVerifier]
+    logs: tuple[LogVerifier, ...]
+    witnesses: dict[str, WitnessVerifier]
     groups: dict[str, Group]
     quorum: str | None
+    urls: dict[str, str] = field(default_factory=dict)
 
     @property
     def verifiers(self) -> tuple[NoteVerifier, ...]:
@@ -71,9 +75,14 @@ class LogPolicy:
         return sum(self._met(member, signed) for member in group.members) >= group.threshold
 
 
-def single_log_policy(log: Ed25519Verifier) -> bytes:
-    """The policy file of one log without witnesses."""
-    return f"log {log.vkey}\nquorum none\n".encode()
+def log_policy(keys: Sequence[LogVerifier]) -> bytes:
+    """The policy file of logs (or of one log's keys) without witnesses."""
+    return ("".join(f"log {key.vkey}\n" for key in keys) + "quorum none\n").encode()
+
+
+def single_log_policy(log: LogVerifier) -> bytes:
+    """The policy file of one key of one log without witnesses."""
+    return log_policy([log])
 
 
 def parse_policy(data: bytes) -> LogPolicy:
@@ -98,8 +107,9 @@ def parse_policy(data: bytes) -> LogPolicy:
 
 class _Reader:
     def __init__(self) -> None:
-        self.logs: list[Ed25519Verifier] = []
-        self.witnesses: dict[str, CosignatureVerifier] = {}
+        self.logs: list[LogVerifier] = []
+        self.witnesses: dict[str, WitnessVerifier] = {}
+        self.urls: dict[str, str] = {}
         self.groups: dict[str, Group] = {}
         self.quorum: str | None = None
         self.quorum_seen = False
@@ -111,6 +121,8 @@ class _Reader:
             self._log(args[0])
         elif word == "witness" and len(args) in (2, 3):
             self._witness(args[0], args[1])
+            if len(args) == 3:
+                self.urls[args[0]] = args[2]
         elif word == "group" and len(args) >= 3:
             self._group(args[0], args[1], args[2:])
         elif word == "quorum" and len(args) == 1:
@@ -120,9 +132,9 @@ class _Reader:
 
     def _log(self, vkey: str) -> None:
         key = parse_vkey(vkey)
-        if not isinstance(key, Ed25519Verifier):
-            raise BadPolicy("a log needs an Ed25519 key of type 0x01")
-        if any(key.key == other.key for other in self.logs):
+        if not isinstance(key, LogVerifier):
+            raise BadPolicy("a log needs a key of type 0x01 or 0x06")
+        if any(key.key_bytes == other.key_bytes for other in self.logs):
             raise BadPolicy("a log key for the second time")
         if len(self.logs) == MAX_LOGS:
             raise BadPolicy(f"more than {MAX_LOGS} logs")
@@ -131,9 +143,9 @@ class _Reader:
     def _witness(self, name: str, vkey: str) -> None:
         self._new_name(name)
         key = parse_vkey(vkey)
-        if not isinstance(key, CosignatureVerifier):
-            raise BadPolicy("a witness needs a cosignature key of type 0x04")
-        if any(key.key == other.key for other in self.witnesses.values()):
+        if not isinstance(key, WitnessVerifier):
+            raise BadPolicy("a witness needs a key of type 0x04 or 0x06")
+        if any(key.key_bytes == other.key_bytes for other in self.witnesses.values()):
             raise BadPolicy("a witness key for the second time")
         if len(self.witnesses) == MAX_WITNESSES:
             raise BadPolicy(f"more than {MAX_WITNESSES} witnesses")
@@ -170,4 +182,4 @@ class _Reader:
     def finish(self) -> LogPolicy:
         if not self.quorum_seen:
             raise BadPolicy("policy: no quorum line")
-        return LogPolicy(tuple(self.logs), self.witnesses, self.groups, self.quorum)
+        return LogPolicy(tuple(self.logs), self.witnesses, self.groups, self.quorum, self.urls)

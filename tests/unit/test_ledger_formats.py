@@ -295,7 +295,7 @@ def test_malformed_policies(lines: tuple[str, ...]) -> None:
 
 
 def test_a_policy_ends_in_a_newline_and_has_a_limit() -> None:
-    for data in (b"quorum none", b"#" * 70_000 + b"\nquorum none\n"):
+    for data in (b"quorum none", b"#" * 600_000 + b"\nquorum none\n"):
         with pytest.raises(BadPolicy):
             parse_policy(data)
 
