@@ -73,7 +73,7 @@ class Answering(Driver[ResponderSession]):
         present = known.has(Kind.CIPHERTEXT, name, len(ciphertext))
         if not present:
             known.put(Kind.CIPHERTEXT, ciphertext)
-        admission = None
+        refused = False
         try:
             admission = admit(
                 Arrival(submission, name, len(ciphertext)),
@@ -97,7 +97,7 @@ class Answering(Driver[ResponderSession]):
             if not present:
                 known.remove(Kind.CIPHERTEXT, name)
             raise
-        if admission.session is None and not present:
+        if (admission.session is None or refused) and not present:
             known.remove(Kind.CIPHERTEXT, name)
         return admission, _seen_size(submission), key
 
@@ -273,12 +273,20 @@ class Answering(Driver[ResponderSession]):
     def _discard(self, key: bytes) -> None:
         session = self.store.get(key)
         if session.state is not ResponderState.REFUSED:
-            self.core.bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
-        elif self.core.state.opened_by(self.store.peer_of(key), session.query.exchange_id) == key:
-            # A refused second query under a known exchange id must not take away the first one's probe.
+            # What a refused query names was never kept for it, and may belong to another.
             self.core.bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
         if session.record.answer_hash is not None:
             self.core.bodies.remove(Kind.ANSWER, session.record.answer_hash)
+
+    def needed(self) -> set[tuple[Kind, bytes]]:
+        """The bodies that open exchanges still need."""
+        found: set[tuple[Kind, bytes]] = set()
+        for key in self.store.open_keys():
+            record = self.store.get(key).record
+            found.add((Kind.CIPHERTEXT, self.store.get(key).query.ciphertext_hash))
+            if record.answer_hash is not None:
+                found.add((Kind.ANSWER, record.answer_hash))
+        return found
 
     async def close(self) -> None:
         for task in list(self._searches.values()):

@@ -300,6 +300,18 @@ class Asking(Driver[RequesterSession]):
                     return events.AnswerUnusable()
         return None
 
+    def needed(self) -> set[tuple[Kind, bytes]]:
+        """The bodies that open exchanges still need."""
+        found: set[tuple[Kind, bytes]] = set()
+        for key in self.store.open_keys():
+            session = self.store.get(key)
+            if session.record.query is not None:
+                found.add((Kind.CIPHERTEXT, session.query.ciphertext_hash))
+            if session.record.answer is not None:
+                header = AnswerHeader.from_bytes(Signed.from_bytes(session.record.answer).message)
+                found.add((Kind.ANSWER, header.answer_hash))
+        return found
+
     def _discard(self, key: bytes) -> None:
         session = self.store.get(key)
         self._probes.pop(key, None)

@@ -142,6 +142,17 @@ class Bodies:
         with contextlib.suppress(OSError):
             self.path(kind, name).unlink(missing_ok=True)
 
+    def sweep(self, needed: set[tuple[Kind, bytes]]) -> int:
+        """Remove probes and answers that no open exchange needs; returns how many. Keys stay."""
+        gone = 0
+        for kind in (Kind.CIPHERTEXT, Kind.ANSWER):
+            keep = {name.hex() for one, name in needed if one is kind}
+            for path in (self._root / kind.directory).iterdir():
+                if path.name not in keep:
+                    path.unlink(missing_ok=True)
+                    gone += 1
+        return gone
+
     def part(self, kind: Kind) -> Path:
         """A fresh path for a body that somebody else writes (a worker process)."""
         return self._part(kind, b"")

@@ -22,7 +22,7 @@ from node.core import Clock, NodeCore, wall_clock
 from node.driver import CoreThread
 from node.engine import Engine
 from node.engine_worker import Scheme
-from node.errors import BadConfig, StorageFailed
+from node.errors import BadConfig, StorageFailed, WorkerLost
 from node.files import Files
 from node.logging import configure, log
 from node.peer import PeerClient
@@ -61,22 +61,38 @@ class Daemon:
         self.answering = Answering(core, self.thread, self.engine)
         self.server = PeerServer(core, self.thread, self.engine, self.answering)
         self.admin = AdminServer(core.paths.admin_socket, self._operations())
+        self._warming: asyncio.Task[None] | None = None
 
-    async def start(self, *, admin: bool = True) -> None:
+    async def start(self, *, admin: bool = True, warm: bool = True) -> None:
         """Listen, take up open exchanges, and only then answer the operator."""
         host, port = split_endpoint(self.core.config.listen)
+        await self.thread(self._sweep)
         try:
             await self.server.start(host, port)
         except OSError as error:
             raise BadConfig(f"cannot listen on {self.core.config.listen}: {error.strerror}") from None
-        await self.engine.start()
+        if warm:
+            # Workers load their libraries meanwhile; the first piece of work waits for them.
+            self._warming = asyncio.create_task(self._warm_up())
         resumed = await self.answering.resume() + await self.asking.resume()
         if admin:
             await self.admin.start()
         log("node served", country=self.core.country, endpoint=self.core.config.endpoint, size=resumed)
 
+    def _sweep(self) -> None:
+        self.core.bodies.sweep(self.asking.needed() | self.answering.needed())
+
+    async def _warm_up(self) -> None:
+        try:
+            await self.engine.start()
+        except WorkerLost as error:
+            log("workers do not start", level="error", code=error.code)
+
     async def stop(self) -> None:
         """Stop in the reverse order; what is open is taken up at the next start."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self.admin.close()
         await self.server.close()
         await self.asking.close()
@@ -134,12 +150,13 @@ async def open_daemon(
     clock: Clock = wall_clock,
     enforce_own_policy: bool = True,
     admin: bool = True,
+    warm: bool = True,
 ) -> Daemon:
     """Open and start a node in this process; for tests and demonstrations with other than the real parts."""
     core = NodeCore.open(directory, files=files, clock=clock, enforce_own_policy=enforce_own_policy)
     daemon = Daemon(core, scheme)
     try:
-        await daemon.start(admin=admin)
+        await daemon.start(admin=admin, warm=warm)
     except BaseException:
         await daemon.stop()
         raise

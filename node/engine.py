@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from crypto.profiles import SearchProfile
 from node import engine_worker as worker
@@ -52,50 +52,76 @@ class SearchJob:
 
 
 class _Slot:
-    """One worker process, started again after a crash."""
+    """One worker process and the pipe to it, started again after a crash.
+
+    The pool of the standard library is not used: when a worker dies while a large piece of work is on its way,
+    the thread that writes it waits for ever. Here each end of the pipe is held by one process alone, so a dead
+    worker is an end of file.
+    """
 
     def __init__(self, number: int, scheme: Scheme, seal_key: bytes, memory_bytes: int) -> None:
         self._number = number
         self._arguments = (scheme, seal_key, memory_bytes, os.getpid())
-        self._pool: ProcessPoolExecutor | None = None
-        self.pid: int | None = None
+        # One thread: calls of one worker wait for each other here, in their order.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{number}")
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self._closed = False
 
-    def pool(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, mp_context=get_context("spawn"), initializer=worker.start, initargs=self._arguments
-            )
-        return self._pool
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return None if process is None else process.pid
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        pool = self.pool()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._call, function, arguments)
+
+    def _call(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         try:
-            if self.pid is None:
-                self.pid = await asyncio.wrap_future(pool.submit(worker.ping))
-            return await asyncio.wrap_future(pool.submit(worker.run, function, *arguments))
-        except BrokenProcessPool:
-            # Only the first of several callers that were cut off replaces the pool.
-            if self._pool is pool:
+            pipe = self._pipe or self._start()
+            pipe.send((function, arguments))
+            good, value = pipe.recv()
+        except (EOFError, OSError):
+            if not self._closed:
                 log("worker lost", level="warning", worker=self._number)
-                self._drop()
+            self._drop()
             raise WorkerLost(f"worker {self._number} died") from None
+        if not good:
+            raise value
+        return cast(T, value)
+
+    def _start(self) -> Connection:
+        if self._closed:
+            raise EOFError
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=worker.main, args=(theirs, *self._arguments), daemon=True)
+        process.start()
+        theirs.close()
+        self._process, self._pipe = process, ours
+        return ours
 
     def _drop(self) -> None:
-        pool, self._pool, self.pid = self._pool, None, None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+        process, pipe = self._process, self._pipe
+        self._process = self._pipe = None
+        if pipe is not None:
+            pipe.close()
+        if process is not None:
+            process.kill()
+            process.join()
+            process.close()
 
     async def close(self) -> None:
         """Stop at once: a block half done is worth nothing."""
-        pool, pid = self._pool, self.pid
-        self._pool = None
-        if pool is None:
-            return
-        pool.shutdown(wait=False, cancel_futures=True)
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(pool.shutdown, wait=True)
+        self._closed = True
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ValueError, OSError):
+                process.kill()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._drop)
+        self._thread.shutdown()
 
 
 class Engine:

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -107,14 +108,23 @@ def _plan(search: SearchProfile) -> Any:
     return _me().scheme.plan_for(search)
 
 
-def run(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function of this module; anything but a typed error becomes one, without the details."""
+def main(pipe: Connection, scheme: Scheme, seal_key: bytes, memory_bytes: int, parent: int) -> None:
+    """The whole life of a worker: calls in, results out, until the other end is closed."""
+    start(scheme, seal_key, memory_bytes, parent)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            function, arguments = pipe.recv()
+            pipe.send(run(function, arguments))
+
+
+def run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+    """Call a function of this module: (True, its result), or (False, a typed error without any details)."""
     try:
-        return function(*arguments)
-    except ConcordatError:
-        raise
+        return True, function(*arguments)
+    except ConcordatError as error:
+        return False, error
     except Exception as error:  # noqa: BLE001 - its details may hold what must not leave the worker
-        raise LocalFault(f"a worker failed at {function.__name__}: {type(error).__name__}") from None
+        return False, LocalFault(f"a worker failed at {function.__name__}: {type(error).__name__}")
 
 
 def ping() -> int:

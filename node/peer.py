@@ -8,6 +8,7 @@ Source: specs/wire.md, section "Endpoints".
 
 from __future__ import annotations
 
+import io
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -75,7 +76,7 @@ class PeerClient:
 
     @asynccontextmanager
     async def _request(
-        self, peer: Address, method: str, path: str, data: bytes | AsyncIterator[bytes] | None, length: int
+        self, peer: Address, method: str, path: str, data: io.BytesIO | AsyncIterator[bytes] | None, length: int
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(length)} if data is not None else {}
         url = peer.endpoint + path
@@ -93,7 +94,8 @@ class PeerClient:
         self, peer: Address, method: str, path: str, body: bytes | None = None, limit: int = limits.MAX_STATUS
     ) -> Reply:
         """One request with a small body or none, and its reply of at most ``limit`` bytes."""
-        async with self._request(peer, method, path, body, len(body or b"")) as response:
+        data = io.BytesIO(body) if body is not None else None
+        async with self._request(peer, method, path, data, len(body or b"")) as response:
             return Reply(response.status, await _read(response, limit, peer))
 
     async def upload(self, peer: Address, path: str, file: Path, length: int) -> Reply:

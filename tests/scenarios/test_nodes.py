@@ -16,7 +16,7 @@ SETUP = ["node.initialised", "peer.accepted", "agreement.accepted"]
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+    return World.copied(tmp_path)
 
 
 async def test_a_hit_and_a_no_hit_with_answers_of_one_size(world: World) -> None:

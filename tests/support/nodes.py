@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import copy
+import shutil
 import socket
+import tempfile
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
@@ -49,7 +56,6 @@ class World:
     Args:
         root: An empty directory.
         records: Synthetic people in the gallery, when ``enrolled`` is not given.
-        purposes: What the agreement covers.
         profile: Of the agreement and the gallery; the built-in ``PROFILE`` when not given.
         enrolled: Feature vectors of the gallery, shape ``(m, d)``; record ``i`` is named ``str(i)``.
         workers: Search processes of each node.
@@ -61,7 +67,6 @@ class World:
         root: Path,
         *,
         records: int = 300,
-        purposes: Sequence[str] = (PURPOSE,),
         profile: Profile | None = None,
         enrolled: NDArray[Any] | None = None,
         workers: int = 1,
@@ -88,6 +93,16 @@ class World:
         with NodeCore.open(self.directories["US"]) as core:
             arguments = {"file": str(root / "gallery.npz"), "modality": "face", "profile": self.profile.name}
             OPERATIONS["gallery.import"](core, arguments, lambda _: None)
+
+    @classmethod
+    def copied(cls, root: Path) -> World:
+        """The standard world, made once in a test run; its keys and ports stay, everything else is fresh."""
+        made = _standard_world()
+        shutil.copytree(made.root, root, dirs_exist_ok=True)
+        world = copy.copy(made)
+        world.root = root
+        world.directories = {"CL": root / "cl", "US": root / "us"}
+        return world
 
     def _auditor(self, root: Path) -> None:
         private, public = new_auditor()
@@ -152,6 +167,13 @@ class World:
     def arguments(self, probe: str, to: str = "US", **changes: Any) -> dict[str, Any]:
         """Arguments of a query with ``known.npz:3`` or ``stranger.npz``."""
         return {**ASKED, "to": [to], "probe": str(self.root / probe), **changes}
+
+
+@cache
+def _standard_world() -> World:
+    root = Path(tempfile.mkdtemp(prefix="concordat-world-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return World(root)
 
 
 async def ask(daemon: Daemon, arguments: dict[str, Any]) -> dict[str, Any]:
