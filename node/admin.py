@@ -15,13 +15,14 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any, Final
 
 from crypto.errors import ConcordatError, InputError, LocalFault, PeerFault
 from node.errors import BadConfig, NodeNotServed
 from node.logging import log
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 MAX_SOCKET_PATH: Final = 107
 """Bytes of ``sun_path`` without its final zero."""
@@ -81,6 +82,8 @@ class AdminServer:
 
     async def start(self) -> None:
         """Bind the socket (0600); the node's lock is held, so a socket that exists is a leftover."""
+        from aiohttp import web  # only here: it takes a third of the time in which a command starts
+
         app = web.Application(client_max_size=MAX_CALL_BYTES)
         app.router.add_post("/{operation}", self._call)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -104,6 +107,8 @@ class AdminServer:
             self._path.unlink()
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
+        from aiohttp import web
+
         operation = self._operations.get(request.match_info["operation"])
         try:
             arguments = json.loads(await request.read())
