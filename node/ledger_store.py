@@ -1,9 +1,9 @@
 """The ledger on disk: C2SP tiles, one writer, durable before anything is said.
 
-An append writes the new entry bundles and tiles, brings them and their names to the disk, then signs and
-publishes the checkpoint that covers them, and only then returns the index. A failure before the checkpoint
-leaves the old state (files beyond a checkpoint are harmless); a failure while the checkpoint is written
-leaves the old or the new one, so the store reads back what is there before it signs anything again.
+An entry is durable once it is in the entry log: one fsync, shared by all who wait. Publishing then writes the
+entries' bundles and tiles, brings them and their names to the disk, and signs and publishes the checkpoint that
+covers them. The log fixes the order of entries before anything is signed, so that a failure at any
+point, or a retry, never leads to two trees of one size.
 
 Source: specs/ledger.md, section "Durability".
 """
@@ -12,24 +12,36 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from crypto import merkle
 from crypto.errors import BadEncoding, BadSignature, LocalFault
-from crypto.note import MAX_NOTE_BYTES, Ed25519Signer, Ed25519Verifier, sign_note
-from crypto.signing import SigningKey
+from crypto.note import MAX_NOTE_BYTES, Ed25519Signer, Ed25519Verifier, MlDsaSigner, log_signers, sign_note
+from node.entry_log import EntryLog, Record
 from node.files import Files
+from node.group_commit import GroupCommit
+from node.ledger_tree import Edge, TileReader, load_edge
+from node.prefix_index import PrefixIndex
 from protocol import log_policy, tiles
-from protocol.checkpoint import Checkpoint, TreeHead, open_checkpoint
+from protocol.checkpoint import Checkpoint, TreeHead, merge_cosignatures, open_checkpoint
 
 CHECKPOINT: Final = "checkpoint"
+COSIGNED: Final = "cosigned"
 VKEY: Final = "vkey"
 POLICY: Final = "policy"
 LOCK: Final = "lock"
 PAYLOADS: Final = "payloads"
 SCRATCH: Final = "scratch"
+
+MAX_UNPUBLISHED: Final = 1 << 16
+"""Entries in the log without a checkpoint; a caller beyond it publishes first."""
+_MAX_BATCH: Final = 1 << 14
+_MAX_BATCH_BYTES: Final = 1 << 24
+
+_Hashed = tuple[bytes, bytes]
+Value = TypeVar("Value")
 
 
 class LedgerDamaged(LocalFault):
@@ -44,30 +56,53 @@ class LedgerUnavailable(LocalFault):
     code = "ledger-unavailable"
 
 
+class LedgerRolledBack(LocalFault):
+    """Somebody holds a newer checkpoint of this ledger than its own: our copy is an older one.
+
+    Attributes:
+        seen_size: The size that is held.
+    """
+
+    code = "ledger-rolled-back"
+
+    def __init__(self, message: str, seen_size: int) -> None:
+        super().__init__(message)
+        self.seen_size = seen_size
+
+
 class LedgerStore:
     """One ledger, open for writing. Methods may be called from several threads."""
 
     def __init__(
-        self, directory: Path, signer: Ed25519Signer, files: Files, stack: contextlib.ExitStack
+        self,
+        directory: Path,
+        signers: tuple[Ed25519Signer, MlDsaSigner],
+        files: Files,
+        stack: contextlib.ExitStack,
     ) -> None:
         self._directory = directory
-        self._signer = signer
+        self._signers = signers
+        self._signer = signers[0]
         self._files = files
         self._stack = stack
+        self._scratch = directory / SCRATCH
+        self._tiles = TileReader(self._read)
+        self._log = EntryLog(directory, self._signer.name, files, self._scratch)
+        self._commits = GroupCommit[Sequence[_Hashed], list[int]](self._commit)
+        # Held for the whole of a publication; the mutex only for looking at and changing what is below.
+        self._publishing = threading.RLock()
         self._mutex = threading.RLock()
-        self._reset()
-        self._uncertain = False
-
-    def _reset(self) -> None:
         self._note = b""
-        self._range = merkle.CompactRange()
-        self._entries: list[bytes] = []
-        self._levels: list[list[bytes]] = []
-        self._index: dict[bytes, int] = {}
+        self._edge = Edge()
+        self._head = self._edge.head
+        self._pending: list[_Hashed] = []
+        self._index = PrefixIndex()
 
     @classmethod
     def open(cls, directory: Path, origin: str, signing_seed: bytes, files: Files | None = None) -> Self:
         """Open a ledger, or begin it if the directory holds none; check all entries against the checkpoint.
+
+        Entries that a crash left in the log without a checkpoint are published.
 
         Args:
             directory: Holds ``checkpoint``, ``vkey``, ``policy`` and ``tile/``; made if missing.
@@ -78,27 +113,36 @@ class LedgerStore:
         Raises:
             AlreadyLocked: Another process writes to it.
             LedgerDamaged: Its files are not what its checkpoint says, or belong to another key or origin.
+            LedgerRolledBack: It is older than the last checkpoint of it that somebody cosigned.
             LedgerUnavailable: It cannot be begun (full or read-only disk).
         """
         files = files or Files()
-        signer = Ed25519Signer(origin, SigningKey.from_seed(signing_seed))
+        signers = log_signers(origin, signing_seed)
         with contextlib.ExitStack() as stack:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(files.lock(directory / LOCK))
-                store = cls(directory, signer, files, stack)
+                store = cls(directory, signers, files, stack)
                 store._prepare()
+                store._load()
+                # A checkpoint that is there may still be a name that a crash left undurable.
+                files.write_atomic(directory / CHECKPOINT, store._note, store._scratch)
             except OSError as error:
                 raise LedgerUnavailable(f"the ledger cannot be opened: {error.strerror}") from error
-            store._load()
-            store._uncertain = True
-            store.settle()
+            except (BadEncoding, BadSignature) as error:
+                raise LedgerDamaged(f"the ledger is damaged: {error}") from None
+            store.publish()
+            store._check_cosigned()
             store._stack = stack.pop_all()
             return store
 
     def close(self) -> None:
-        """Release the lock."""
-        self._stack.close()
+        """Publish what is durable if the disk lets us, and release the lock."""
+        try:
+            with contextlib.suppress(LedgerUnavailable):
+                self.publish()
+        finally:
+            self._stack.close()
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +164,9 @@ class LedgerStore:
 
     @property
     def size(self) -> int:
-        """Number of durable entries."""
+        """Number of durable entries; ``head.size`` of them are covered by the published checkpoint."""
         with self._mutex:
-            return self._range.size
+            return self._edge.size + len(self._pending)
 
     @property
     def directory(self) -> Path:
@@ -133,7 +177,7 @@ class LedgerStore:
     def head(self) -> TreeHead:
         """Size and root of the published checkpoint."""
         with self._mutex:
-            return TreeHead(self._range.size, self._range.root())
+            return self._head
 
     def checkpoint(self) -> bytes:
         """The published checkpoint note."""
@@ -142,14 +186,17 @@ class LedgerStore:
     def published(self) -> tuple[TreeHead, bytes]:
         """The head and the checkpoint note that go together."""
         with self._mutex:
-            return self.head, self._note
+            return self._head, self._note
 
     def entry(self, index: int) -> bytes:
         """The bytes of one entry; ``IndexError`` beyond the end."""
         with self._mutex:
-            if not 0 <= index < len(self._entries):
+            edge = self._edge
+            if not 0 <= index < self.size:
                 raise IndexError(f"no entry {index}")
-            return self._entries[index]
+            if index >= edge.size:
+                return self._pending[index - edge.size][1]
+        return self._whole(lambda: self._tiles.entry(edge, index))
 
     def find(self, entry: bytes) -> int | None:
         """The index of an entry with exactly these bytes."""
@@ -158,42 +205,46 @@ class LedgerStore:
     def find_hash(self, leaf_hash: bytes) -> int | None:
         """The index of the entry with this RFC 6962 leaf hash."""
         with self._mutex:
-            return self._index.get(leaf_hash)
+            candidates = self._index.candidates(leaf_hash)
+        return next((i for i in candidates if merkle.leaf_hash(self.entry(i)) == leaf_hash), None)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
-        """Proof that entry ``index`` is in the tree of the first ``size`` entries."""
-        with self._mutex:
-            self._require(size)
-            return merkle.inclusion_proof(size, index, self._reader())
+        """Proof that entry ``index`` is in the tree of the first ``size`` entries, which must be published."""
+        edge = self._require(size)
+        return self._whole(lambda: merkle.inclusion_proof(size, index, self._tiles.hashes(edge)))
 
     def consistency(self, old_size: int, new_size: int) -> list[bytes]:
-        """Proof that the tree of ``old_size`` entries is a prefix of that of ``new_size``."""
+        """Proof that the tree of ``old_size`` entries is a prefix of that of ``new_size``, which is published."""
+        edge = self._require(new_size)
+        return self._whole(lambda: merkle.consistency_proof(old_size, new_size, self._tiles.hashes(edge)))
+
+    def _require(self, size: int) -> Edge:
         with self._mutex:
-            self._require(new_size)
-            return merkle.consistency_proof(old_size, new_size, self._reader())
+            if size > self._edge.size:
+                raise ValueError(f"no tree of {size} entries yet, there are {self._edge.size}")
+            return self._edge
 
-    def _require(self, size: int) -> None:
-        if size > self._range.size:
-            raise ValueError(f"no tree of {size} entries yet, there are {self._range.size}")
-
-    def _reader(self) -> merkle.HashReader:
-        def tile(level: int, index: int) -> Sequence[bytes]:
-            first = index * tiles.TILE_WIDTH
-            return self._levels[level][first : first + tiles.TILE_WIDTH]
-
-        return tiles.tile_hash_reader(tile)
+    def _whole(self, read: Callable[[], Value]) -> Value:
+        try:
+            return read()
+        except OSError as error:
+            raise LedgerUnavailable(f"the ledger cannot be read: {error.strerror}") from error
+        except (BadEncoding, LookupError) as error:
+            raise LedgerDamaged(f"the ledger is damaged: {error}") from None
 
     # Writing.
 
-    def append(self, entry: bytes) -> int:
-        """Append one entry; see ``append_many``."""
-        return self.append_many([entry])[0]
+    def add(self, entry: bytes) -> int:
+        """Make one entry durable; see ``add_many``."""
+        return self.add_many([entry])[0]
 
-    def append_many(self, entries: Sequence[bytes]) -> list[int]:
-        """Append entries under one new checkpoint; entries that are there already keep their index.
+    def add_many(self, entries: Sequence[bytes]) -> list[int]:
+        """Make entries durable, without waiting for a checkpoint; those that are there keep their index.
+
+        Callers who come while a commit is under way share the next one.
 
         Returns:
-            The index of each entry, durable and covered by the published checkpoint.
+            The index of each entry, which would survive a power cut. ``publish`` makes the checkpoint.
 
         Raises:
             ValueError: An entry is empty or above 65535 bytes.
@@ -203,84 +254,91 @@ class LedgerStore:
         for entry in entries:
             if not 0 < len(entry) <= tiles.MAX_ENTRY_BYTES:
                 raise ValueError(f"an entry of {len(entry)} bytes")
-        with self._mutex:
-            self.settle()
-            fresh: dict[bytes, bytes] = {}
-            for entry in entries:
-                key = merkle.leaf_hash(entry)
-                if key not in self._index:
-                    fresh[key] = entry
-            if fresh:
-                self._extend(fresh)
-            return [self._index[merkle.leaf_hash(entry)] for entry in entries]
+        indexes: list[int] = []
+        for batch in _batches(entries):
+            if len(self._pending) > MAX_UNPUBLISHED:
+                self.publish()
+            indexes += self._commits.submit([(merkle.leaf_hash(entry), entry) for entry in batch])
+        return indexes
 
-    def _extend(self, fresh: dict[bytes, bytes]) -> None:
-        old, new = self._range.size, self._range.size + len(fresh)
-        grown = self._range.copy()
-        levels = [list(row) for row in self._tails(old)]
-        offsets = self._offsets(old)
-        _grow(levels, offsets, fresh, grown)
+    def append(self, entry: bytes) -> int:
+        """Append one entry; see ``append_many``."""
+        return self.append_many([entry])[0]
+
+    def append_many(self, entries: Sequence[bytes]) -> list[int]:
+        """As ``add_many``, and on return the published checkpoint covers the entries."""
+        indexes = self.add_many(entries)
+        if indexes:
+            self.publish(max(indexes) + 1)
+        return indexes
+
+    def _commit(self, requests: Sequence[Sequence[_Hashed]]) -> list[list[int]]:
+        """Write what is new of all the requests to the log as one record. Run by one thread at a time."""
+        with self._mutex:
+            uncovered = Record(self._edge.size, [entry for _, entry in self._pending])
+            first = self.size
+        fresh: dict[bytes, tuple[int, bytes]] = {}
+        results = []
+        for request in requests:
+            indexes = []
+            for key, entry in request:
+                index = fresh[key][0] if key in fresh else self.find_hash(key)
+                if index is None:
+                    index = first + len(fresh)
+                    fresh[key] = index, entry
+                indexes.append(index)
+            results.append(indexes)
+        if not fresh:
+            return results
         try:
-            self._write_tiles(old, new, list(fresh.values()), levels, offsets)
+            self._log.write(Record(first, [entry for _, entry in fresh.values()]), uncovered)
         except OSError as error:
             raise LedgerUnavailable(f"an append failed: {error.strerror}; nothing was logged") from error
-        note = self._sign(grown)
-        self._uncertain = True
-        try:
-            self._files.write_atomic(self._directory / CHECKPOINT, note, self._directory / SCRATCH)
-        except OSError as error:
-            raise LedgerUnavailable(
-                f"a checkpoint failed: {error.strerror}; nothing was acknowledged"
-            ) from error
-        self._uncertain = False
-        self._note, self._range = note, grown
-        for key, entry in fresh.items():
-            self._index[key] = len(self._entries)
-            self._entries.append(entry)
-        for level, row in enumerate(levels):
-            if level == len(self._levels):
-                self._levels.append([])
-            del self._levels[level][offsets[level] :]
-            self._levels[level] += row
-        self._prune(old, new)
+        with self._mutex:
+            for key, (_, entry) in fresh.items():
+                self._pending.append((key, entry))
+                self._index.add(key)
+        return results
 
-    def _offsets(self, size: int) -> list[int]:
-        """Where the last, still growing tile of each level begins."""
-        return [(size >> (8 * level)) // 256 * 256 for level in range(tiles.MAX_LEVEL + 1)]
+    def publish(self, size: int | None = None) -> TreeHead:
+        """Publish a checkpoint over at least the first ``size`` entries, all that are durable by default.
 
-    def _tails(self, size: int) -> list[list[bytes]]:
-        """The hashes of the growing tile of each level."""
-        starts = self._offsets(size)
-        return [row[start:] for row, start in zip(self._levels, starts, strict=False)]
+        Raises:
+            LedgerUnavailable: It could not be written. What is durable stays so; the call may be repeated.
+        """
+        with self._publishing:
+            with self._mutex:
+                if self._edge.size >= (self.size if size is None else size):
+                    return self._head
+                edge, pending = self._edge, list(self._pending)
+            grown, writes = edge.grow([entry for _, entry in pending], [key for key, _ in pending])
+            head = grown.head
+            try:
+                self._write_tiles(writes)
+                note = self._sign(head)
+                self._files.write_atomic(self._directory / CHECKPOINT, note, self._scratch)
+            except OSError as error:
+                raise LedgerUnavailable(
+                    f"a checkpoint failed: {error.strerror}; it does not cover the newest entries"
+                ) from error
+            with self._mutex:
+                self._note, self._edge, self._head = note, grown, head
+                del self._pending[: len(pending)]
+            self._prune(edge.size, grown.size)
+            return head
 
-    def _write_tiles(
-        self, old: int, new: int, entries: list[bytes], levels: list[list[bytes]], offsets: list[int]
-    ) -> None:
-        start = offsets[0]
-        growing = self._entries[start:old] + entries
-        writes: list[tuple[str, bytes]] = []
-        for at in range(0, len(growing), tiles.TILE_WIDTH):
-            ref = tiles.bundle_at(new, (start + at) // tiles.TILE_WIDTH)
-            writes.append((ref.path, tiles.encode_bundle(growing[at : at + ref.width])))
-        for level, row in enumerate(levels):
-            # A level of which nothing changed ends where it ended before.
-            if new >> (8 * level) == old >> (8 * level):
-                continue
-            for at in range(0, len(row), tiles.TILE_WIDTH):
-                ref = tiles.tile_at(new, level, (offsets[level] + at) // tiles.TILE_WIDTH)
-                writes.append((ref.path, b"".join(row[at : at + ref.width])))
+    def _write_tiles(self, writes: Iterable[tuple[str, bytes]]) -> None:
         parents: dict[Path, None] = {}
         for path, data in writes:
             target = self._directory / path
             self._files.ensure_directory(target.parent, self._directory)
-            self._files.stage(target, data, self._directory / SCRATCH)
+            self._files.stage(target, data, self._scratch)
             parents[target.parent] = None
         for parent in parents:
             self._files.sync_directory(parent)
 
-    def _sign(self, tree: merkle.CompactRange) -> bytes:
-        text = Checkpoint(self._signer.name, tree.size, tree.root()).to_text()
-        return sign_note(text, [self._signer])
+    def _sign(self, head: TreeHead) -> bytes:
+        return sign_note(Checkpoint(self._signer.name, head.size, head.root).to_text(), self._signers)
 
     def _prune(self, old: int, new: int) -> None:
         """Remove partial tiles that a full one has replaced; a failure only costs room."""
@@ -291,91 +349,139 @@ class LedgerStore:
                 with contextlib.suppress(OSError):
                     self._files.remove_directory(directory)
 
+    def prune(self) -> None:
+        """Remove all partial tiles that a full one has replaced, also those that a crash left."""
+        with self._publishing:
+            self._prune(0, self._edge.size)
+
+    def cosign(self, note: bytes) -> bool:
+        """Add the cosignatures of ``note`` to the published checkpoint, and keep it as the last cosigned one.
+
+        Args:
+            note: A checkpoint of this ledger whose cosignatures the caller has verified.
+
+        Returns:
+            False if another checkpoint has been published meanwhile; then only ``cosigned`` may change.
+
+        Raises:
+            BadEncoding, BadSignature: Not a checkpoint of this ledger.
+            LedgerRolledBack: It covers more than this ledger has.
+            LedgerUnavailable: It could not be written.
+        """
+        given = open_checkpoint(note, self._signer.verifier).checkpoint
+        with self._publishing:
+            self._check_prefix(given)
+            merged = merge_cosignatures(self._note, note) if given.head == self._head else None
+            try:
+                last = self._files.read(self._directory / COSIGNED, MAX_NOTE_BYTES)
+                if last is None or open_checkpoint(last, self._signer.verifier).checkpoint.size <= given.size:
+                    kept = merged if merged is not None else note
+                    self._files.write_atomic(self._directory / COSIGNED, kept, self._scratch)
+                if merged is None:
+                    return False
+                self._files.write_atomic(self._directory / CHECKPOINT, merged, self._scratch)
+            except OSError as error:
+                raise LedgerUnavailable(f"a cosignature failed: {error.strerror}") from error
+            with self._mutex:
+                self._note = merged
+            return True
+
     # Opening and recovery.
 
     def _prepare(self) -> None:
         """Lay down what a new ledger has before its first entry; clear what a crash left under way."""
         files, directory = self._files, self._directory
-        files.ensure_directory(directory / SCRATCH, directory)
-        for name in files.list(directory / SCRATCH):
-            files.remove(directory / SCRATCH / name)
+        files.ensure_directory(self._scratch, directory)
+        for name in files.list(self._scratch):
+            files.remove(self._scratch / name)
         if files.exists(directory / CHECKPOINT):
             return
         if files.exists(directory / "tile") or files.exists(directory / PAYLOADS):
             raise LedgerDamaged("the ledger has entries but no checkpoint")
-        verifier = self._signer.verifier
-        scratch = directory / SCRATCH
-        files.write_atomic(directory / VKEY, f"{verifier.vkey}\n".encode(), scratch)
-        files.write_atomic(directory / POLICY, log_policy.single_log_policy(verifier), scratch)
-        files.write_atomic(directory / CHECKPOINT, self._sign(merkle.CompactRange()), scratch)
+        policy = log_policy.log_policy([signer.verifier for signer in self._signers])
+        files.write_atomic(directory / VKEY, f"{self._signer.verifier.vkey}\n".encode(), self._scratch)
+        files.write_atomic(directory / POLICY, policy, self._scratch)
+        files.write_atomic(directory / CHECKPOINT, self._sign(Edge().head), self._scratch)
         files.sync_directory(directory.parent)
 
-    def settle(self) -> None:
-        """After a checkpoint of unknown fate: take what is on disk as the truth and make it durable.
-
-        Every append does so first. Entries that an earlier, failed call left behind may appear by it.
-
-        Raises:
-            LedgerUnavailable, LedgerDamaged: As ``append_many``.
-        """
-        with self._mutex:
-            if not self._uncertain:
-                return
-            self._load()
-            try:
-                self._files.write_atomic(self._directory / CHECKPOINT, self._note, self._directory / SCRATCH)
-            except OSError as error:
-                raise LedgerUnavailable(f"the ledger cannot be recovered: {error.strerror}") from error
-            self._uncertain = False
-
     def _load(self) -> None:
-        """Read the whole ledger and check it against its checkpoint."""
+        """Read the whole ledger, check it against its checkpoint, and take up what only the log has."""
+        self._note = self._read(CHECKPOINT, MAX_NOTE_BYTES)
+        checkpoint = open_checkpoint(self._note, self._signer.verifier).checkpoint
+        self._edge = load_edge(self._read_tile, checkpoint.size, self._index.add)
+        self._head = self._edge.head
+        if self._head != checkpoint.head:
+            raise BadEncoding("the entries do not have the root that the checkpoint says")
+        for record in self._log.read():
+            for index, entry in enumerate(record.entries, record.first):
+                self._replay(index, entry)
+
+    def _replay(self, index: int, entry: bytes) -> None:
+        if index > self.size:
+            raise BadEncoding(f"the log goes on at entry {index}, the tiles end at {self.size}")
+        if index < self.size:
+            if self.entry(index) != entry:
+                raise BadEncoding(f"the log has another entry {index}")
+            return
+        key = merkle.leaf_hash(entry)
+        if self.find_hash(key) is not None:
+            raise BadEncoding("the log holds an entry twice")
+        self._pending.append((key, entry))
+        self._index.add(key)
+
+    def _check_cosigned(self) -> None:
         try:
-            note = self._read(CHECKPOINT, MAX_NOTE_BYTES)
-            checkpoint = open_checkpoint(note, self._signer.verifier).checkpoint
-            entries = self._load_entries(checkpoint.size)
+            note = self._files.read(self._directory / COSIGNED, MAX_NOTE_BYTES)
         except OSError as error:
             raise LedgerUnavailable(f"the ledger cannot be read: {error.strerror}") from error
-        except (BadEncoding, BadSignature) as error:
-            raise LedgerDamaged(f"the ledger is damaged: {error}") from None
-        self._reset()
-        self._note = note
-        hashes = {merkle.leaf_hash(entry): entry for entry in entries}
-        if len(hashes) != len(entries):
-            raise LedgerDamaged("the ledger holds an entry twice")
-        self._entries = entries
-        self._index = {key: index for index, key in enumerate(hashes)}
-        _grow(self._levels, self._offsets(0), hashes, self._range)
-        if self._range.root() != checkpoint.root:
-            raise LedgerDamaged("the entries do not have the root that the checkpoint says")
+        if note is not None:
+            try:
+                self._check_prefix(open_checkpoint(note, self._signer.verifier).checkpoint)
+            except (BadEncoding, BadSignature) as error:
+                raise LedgerDamaged(f"the last cosigned checkpoint is damaged: {error}") from None
 
-    def _load_entries(self, size: int) -> list[bytes]:
-        entries: list[bytes] = []
-        for ref in tiles.tiles_of(size, 0):
-            bundle = tiles.bundle_at(size, ref.index)
-            entries += tiles.parse_bundle(self._read(bundle.path, tiles.MAX_BUNDLE_BYTES), bundle.width)
-        return entries
+    def _check_prefix(self, seen: Checkpoint) -> None:
+        self.check_floor(seen.head)
+
+    def check_floor(self, seen: TreeHead) -> None:
+        """Return None if a tree head that somebody holds is of this ledger's past or present.
+
+        Raises:
+            LedgerRolledBack: It is larger than what is published, or has another root at its size.
+        """
+        with self._mutex:
+            edge = self._edge
+        if seen.size > edge.size:
+            raise LedgerRolledBack(f"size {seen.size} is cosigned, the ledger has {edge.size}", seen.size)
+        hashes = self._tiles.hashes(edge)
+        if self._whole(lambda: merkle.range_root(0, seen.size, hashes)) != seen.root:
+            raise LedgerRolledBack(f"another root is cosigned at size {seen.size}", seen.size)
+
+    def _read_tile(self, ref: tiles.TileRef) -> bytes:
+        """A tile or bundle of the checkpoint's tree; a full one, cut, may stand in for a partial one."""
+        limit = tiles.MAX_BUNDLE_BYTES if ref.level is None else tiles.MAX_TILE_BYTES
+        data = self._files.read(self._directory / ref.path, limit)
+        if data is not None or ref == ref.full:
+            return data if data is not None else self._read(ref.path, limit)
+        full = self._read(ref.full.path, limit)
+        if ref.level is None:
+            return tiles.encode_bundle(tiles.split_bundle(full, ref.width)[0])
+        return full[: ref.width * merkle.HASH_BYTES]
 
     def _read(self, path: str, limit: int) -> bytes:
         data = self._files.read(self._directory / path, limit)
         if data is None:
-            raise LedgerDamaged(f"the ledger has no {path}")
+            raise BadEncoding(f"the ledger has no {path}")
         return data
 
 
-def _grow(
-    levels: list[list[bytes]], offsets: list[int], fresh: dict[bytes, bytes], tree: merkle.CompactRange
-) -> None:
-    """Add leaf hashes to the rows of every level, where row L begins at hash ``offsets[L]``."""
-    for leaf in fresh:
-        tree.append(leaf)
-        carry, level, size = leaf, 0, tree.size
-        while True:
-            if level == len(levels):
-                levels.append([])
-            levels[level].append(carry)
-            if size % tiles.TILE_WIDTH:
-                break
-            carry = tiles.subtree(levels[level][-tiles.TILE_WIDTH :])
-            size //= tiles.TILE_WIDTH
-            level += 1
+def _batches(entries: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
+    """Parts that fit one record of the log."""
+    start = total = 0
+    for at, entry in enumerate(entries):
+        total += len(entry)
+        if at - start == _MAX_BATCH or total > _MAX_BATCH_BYTES:
+            yield entries[start:at]
+            start, total = at, len(entry)
+    if start < len(entries):
+        yield entries[start:]

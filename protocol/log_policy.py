@@ -57,6 +57,20 @@ class LogPolicy:
         """Every key of the policy."""
         return (*self.logs, *self.witnesses.values())
 
+    def unsigned(self, note: Note, origin: str) -> str | None:
+        """Why an opened checkpoint of ``origin`` lacks a signature of its log; None if it does not.
+
+        Of each type of key that the policy lists for that log, one must have signed: taking away the
+        post-quantum line of a checkpoint must not go unseen. Keys of one type are alternatives (rotation).
+        """
+        keys = [key for key in self.logs if key.name == origin]
+        if not keys:
+            return "the origin is not the name of a log of the policy"
+        for kind in sorted({key.kind for key in keys}):
+            if not any(note.is_signed_by(key) for key in keys if key.kind == kind):
+                return f"no key of type 0x{kind.hex()} of the policy signed the checkpoint"
+        return None
+
     def missing(self, note: Note) -> str | None:
         """Why an opened note falls short of the quorum; None if it does not."""
         if self.quorum is None:
