@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from crypto.errors import LocalFault
+from protocol.audit.report import Findings, Rule
 
 
 class Unreadable(LocalFault):
@@ -43,3 +44,17 @@ class MemoryReader:
     def list(self, prefix: str) -> Iterable[str]:
         """As ``LedgerReader.list``."""
         return sorted(path for path in self._files if path.startswith(f"{prefix}/"))
+
+
+def read_file(
+    reader: LedgerReader, path: str, limit: int, findings: Findings, missing: str | None = None
+) -> bytes | None:
+    """The bytes of a file, or None with a finding if it cannot be read, or is not there and ``missing``."""
+    try:
+        data = reader.read(path, limit)
+    except Unreadable as error:
+        findings.add(Rule.UNREADABLE_FILE, str(error), path)
+        return None
+    if data is None and missing is not None:
+        findings.add(Rule.MISSING_FILE, missing, path)
+    return data

@@ -13,9 +13,9 @@ from typing import Final
 from crypto.errors import ConcordatError
 from crypto.note import NoteVerifier
 from protocol.audit.entries import Entry, check_order, open_payloads, read_leaves
-from protocol.audit.reader import LedgerReader
+from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.report import AuditReport, Findings, Rule
-from protocol.audit.tree import Tree, check_seen, read_file, verify_tree
+from protocol.audit.tree import Tree, check_seen, verify_tree
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
 

@@ -23,6 +23,7 @@ from ledgers import (
 )
 
 from crypto.contexts import Context, hash_fields
+from crypto.merkle import leaf_hash
 from crypto.note import CosignatureSigner, Ed25519Signer, add_signatures, sign_note
 from crypto.signing import SigningKey
 from node.audit_files import DirectoryReader, NoSuchEntry, prove
@@ -112,6 +113,47 @@ def _flip(files: dict[str, bytes], policy: bytes, path: str, position: int, mask
     assert path in {finding.file for finding in report.findings}, (path, position, report.findings)
 
 
+def test_one_wrong_file_is_one_finding(us: Country) -> None:
+    """Whatever else disagrees with a changed file follows from it; only the file itself is named."""
+    files, policy = _large(us)
+    superseded = {"tile/0/001.p/8", "tile/entries/001.p/8"}
+    for path in (name for name in files if name.startswith("tile/")):
+        data = files[path]
+        gone = {name: kept for name, kept in files.items() if name != path}
+        whole = [bytes([data[0] ^ 1]) + data[1:], data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]]
+        for changed in [gone] + [files | {path: one} for one in (*whole, data[:-1], data + b"x")]:
+            found = [(finding.rule, finding.file) for finding in _audit(changed, policy).findings]
+            if changed is gone and path in superseded:
+                assert found == []
+            else:
+                assert [file for _, file in found] == [path], found
+
+
+def test_files_changed_to_agree_with_each_other_are_both_named(us: Country) -> None:
+    """The tile above knows better, and where superseded partials remember, so does the audit."""
+    files, policy = _large(us)
+    for number, entry, named in (("000", 100, [None, 0]), ("001.p/18", 2, [258, 258])):
+        bundle, tile = f"tile/entries/{number}", f"tile/0/{number}"
+        forged = files[bundle][: entry * 117 + 2] + filler(999) + files[bundle][(entry + 1) * 117 :]
+        hashes = files[tile][: entry * 32] + leaf_hash(filler(999)) + files[tile][(entry + 1) * 32 :]
+        report = _audit(files | {bundle: forged, tile: hashes}, policy)
+        assert [(f.rule, f.file, f.index) for f in report.findings] == [
+            (Rule.TILE_HASH, tile, named[0]),
+            (Rule.ENTRY_HASH, bundle, named[1]),
+        ]
+
+
+def test_several_wrong_files_are_several_findings(us: Country) -> None:
+    files, policy = _large(us)
+    changed = dict(files)
+    places = {"tile/entries/000": 40, "tile/0/000": 64, "tile/0/001.p/18": 5, "tile/entries/001.p/18": 150}
+    for path, at in places.items():
+        changed[path] = files[path][:at] + bytes([files[path][at] ^ 1]) + files[path][at + 1 :]
+    report = _audit(changed, policy)
+    assert sorted(f.file or "" for f in report.findings) == sorted(places)
+    assert {f.index for f in report.findings} == {0, 2, 256, 257}
+
+
 def test_a_changed_entry_and_a_changed_hash_are_told_apart(us: Country) -> None:
     files, policy = _large(us)
     for bundle, tile, entry, offset in (
@@ -121,7 +163,8 @@ def test_a_changed_entry_and_a_changed_hash_are_told_apart(us: Country) -> None:
         changed = bytearray(files[bundle])
         changed[offset * 117 + 40] ^= 1
         report = _audit(files | {bundle: bytes(changed)}, policy)
-        (finding,) = [f for f in report.findings if f.rule == Rule.ENTRY_HASH]
+        (finding,) = report.findings
+        assert finding.rule == Rule.ENTRY_HASH
         assert (finding.file, finding.index) == (bundle, entry)
         assert finding.where == f"{bundle}, {tile} hash {offset}, entry {entry}"
         changed = bytearray(files[tile])
