@@ -82,6 +82,12 @@ def prove(reader: LedgerReader, index: int) -> TlogProof:
     size = parse_checkpoint_text(parse_note(note).text).size
     if not 0 <= index < size:
         raise NoSuchEntry(f"the ledger has no entry {index}, its checkpoint covers {size}")
+    path = merkle.inclusion_proof(size, index, hash_reader(reader, size))
+    return TlogProof(index, tuple(path), note)
+
+
+def hash_reader(reader: LedgerReader, size: int) -> merkle.HashReader:
+    """The hashes of a ledger's tree of ``size`` entries, from its tile files; each is read once."""
     cache: dict[tuple[int, int], list[bytes]] = {}
 
     def tile(level: int, position: int) -> list[bytes]:
@@ -94,5 +100,4 @@ def prove(reader: LedgerReader, index: int) -> TlogProof:
             cache[level, position] = tiles.parse_tile(data, width)[: ref.width]
         return cache[level, position]
 
-    path = merkle.inclusion_proof(size, index, tiles.tile_hash_reader(tile))
-    return TlogProof(index, tuple(path), note)
+    return tiles.tile_hash_reader(tile)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from crypto.errors import BadEncoding, InputError
-from crypto.note import LogVerifier, Note, NoteVerifier, WitnessVerifier, parse_vkey
+from crypto.checkpoint_text import split_checkpoint
+from crypto.errors import BadEncoding, BadSignature, InputError
+from crypto.note import LogVerifier, Note, NoteVerifier, WitnessVerifier, open_note, parse_vkey
 from crypto.textforms import decode_decimal
 
 MAX_POLICY_BYTES: Final = 512 * 1024
@@ -70,6 +71,15 @@ class LogPolicy:
             if not any(note.is_signed_by(key) for key in keys if key.kind == kind):
                 return f"no key of type 0x{kind.hex()} of the policy signed the checkpoint"
         return None
+
+    def shortfall(self, data: bytes) -> str | None:
+        """Why the bytes of a checkpoint note do not satisfy this policy as a whole; None if they do."""
+        try:
+            note = open_note(data, self.verifiers)
+            origin = split_checkpoint(note.text).origin
+        except (BadEncoding, BadSignature) as error:
+            return str(error)
+        return self.unsigned(note, origin) or self.missing(note)
 
     def missing(self, note: Note) -> str | None:
         """Why an opened note falls short of the quorum; None if it does not."""

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from crypto.errors import ConcordatError
-from node.cli import agreement, audit, bench, demo, gallery, node, peer, profile, query
+from node.cli import agreement, audit, bench, demo, gallery, node, peer, profile, query, witness
 
 app = typer.Typer(
     name="concordat",
@@ -26,6 +26,7 @@ app.add_typer(agreement.app, name="agreement")
 app.add_typer(profile.app, name="profile")
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(audit.app, name="audit")
+app.add_typer(witness.app, name="witness")
 app.add_typer(bench.app, name="bench")
 
 
