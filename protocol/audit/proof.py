@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from crypto import merkle
-from crypto.errors import BadEncoding
-from crypto.note import MAX_NOTE_BYTES, NoteVerifier
+from crypto.errors import BadEncoding, BadSignature
+from crypto.note import MAX_NOTE_BYTES, NoteVerifier, parse_note
 from crypto.textforms import decode_base64, decode_decimal, encode_base64
-from protocol.checkpoint import Checkpoint, open_checkpoint
+from protocol.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint_text
+from protocol.log_policy import LogPolicy
 
 _HEADER: Final = "c2sp.org/tlog-proof@v1"
 MAX_PROOF_BYTES: Final = MAX_NOTE_BYTES + 8192
@@ -78,7 +79,23 @@ def verify_proof(proof: TlogProof, entry: bytes, log: NoteVerifier) -> Checkpoin
         BadEncoding, BadSignature: The checkpoint is not one, or not of this log.
         BadProof: The path does not lead to its root.
     """
-    checkpoint = open_checkpoint(proof.checkpoint, log).checkpoint
+    return _verify_path(proof, entry, open_checkpoint(proof.checkpoint, log).checkpoint)
+
+
+def verify_proof_by_policy(proof: TlogProof, entry: bytes, policy: LogPolicy) -> Checkpoint:
+    """As ``verify_proof``, with the logs and the quorum of a policy.
+
+    Raises:
+        BadEncoding, BadSignature: The checkpoint is not one, or the policy does not accept it.
+        BadProof: The path does not lead to its root.
+    """
+    shortfall = policy.shortfall(proof.checkpoint)
+    if shortfall is not None:
+        raise BadSignature(f"proof: {shortfall}")
+    return _verify_path(proof, entry, parse_checkpoint_text(parse_note(proof.checkpoint).text))
+
+
+def _verify_path(proof: TlogProof, entry: bytes, checkpoint: Checkpoint) -> Checkpoint:
     merkle.verify_inclusion(
         merkle.leaf_hash(entry), proof.index, checkpoint.size, proof.path, checkpoint.root
     )
