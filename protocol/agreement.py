@@ -32,7 +32,10 @@ Terms = Annotated[list[Term], Field(min_length=1, max_length=limits.MAX_TERMS)]
 
 
 class Grant(Model):
-    """What ``requester`` may ask ``responder``. Every list is a closed list: nothing is implied."""
+    """What ``requester`` may ask ``responder``. Every list is a closed list: nothing is implied.
+
+    ``queries_per_day`` is the greatest number of accepted queries of one day (UTC); None is without limit.
+    """
 
     requester: Country
     responder: Country
@@ -43,6 +46,7 @@ class Grant(Model):
     offences: Terms
     person_categories: Terms
     legal_bases: Terms
+    queries_per_day: Annotated[int, Field(ge=1, lt=2**31)] | None = None
 
     @property
     def gallery(self) -> str:
@@ -139,6 +143,8 @@ def draft_agreement(fields: AgreementFields, first: Descriptor, second: Descript
         lines += [f"profile_digest = {quote(grant.profile_digest.hex())}"]
         for name in ("purposes", "offences", "person_categories", "legal_bases"):
             lines += [f"{name} = {quote_list(getattr(grant, name))}"]
+        if grant.queries_per_day is not None:
+            lines += [f"queries_per_day = {grant.queries_per_day}"]
     text = ("\n".join(lines) + "\n").encode()
     read_text(text)
     return text

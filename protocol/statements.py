@@ -20,14 +20,32 @@ from crypto.errors import PeerFault
 from crypto.merkle import leaf_hash
 from protocol import wire
 from protocol.errors import BadMessage
-from protocol.model import Count, Country, ExchangeId, Hash, Millis, Model, Term, Text, describe
+from protocol.model import Count, Country, Hash, Millis, Model, Term, Text, describe
+from protocol.statement_parts import (
+    MAX_PART_BYTES as MAX_PART_BYTES,
+)
+from protocol.statement_parts import (
+    LocalPart as LocalPart,
+)
+from protocol.statement_parts import (
+    NoPrivatePart as NoPrivatePart,
+)
+from protocol.statement_parts import (
+    Operated as Operated,
+)
+from protocol.statement_parts import (
+    PrivatePart as PrivatePart,
+)
+from protocol.statement_parts import (
+    SharedPart as SharedPart,
+)
+from protocol.statements_records import RECORD_STATEMENTS
+from protocol.statements_witness import WITNESS_STATEMENTS
 
 LEAF_VERSION: Final = 1
 SALT_BYTES: Final = 32
 MAX_LEAF_BYTES: Final = 256
 """A leaf is 129 bytes; room for a second version."""
-MAX_PART_BYTES: Final = 8 * 1024
-"""One part of a statement; the largest (an intent) is about 4 kB when every text has its greatest length."""
 
 Outcome = Literal["hit", "no-hit", "refused", "failed"]
 
@@ -59,25 +77,6 @@ class Leaf(Model):
     def leaf_hash(self) -> bytes:
         """The RFC 6962 leaf hash of the entry."""
         return leaf_hash(self.to_bytes())
-
-
-class SharedPart(Model):
-    """What the other country may see. ``type`` names the statement."""
-
-    LIMIT: ClassVar[int] = MAX_PART_BYTES
-
-    type: str
-    exchange_id: ExchangeId
-
-
-class PrivatePart(Model):
-    """What stays at home, sealed, for the node and its auditors."""
-
-    LIMIT: ClassVar[int] = MAX_PART_BYTES
-
-
-class NoPrivatePart(PrivatePart):
-    """A statement with nothing to keep at home."""
 
 
 class Asked(SharedPart):
@@ -210,11 +209,7 @@ class QueryClaimed(_Outcome):
     report_hash: Hash
 
 
-class _Local(SharedPart):
-    country: Country
-
-
-class GalleryImported(_Local):
+class GalleryImported(LocalPart):
     """A gallery version went into use."""
 
     type: Literal["gallery.imported"] = "gallery.imported"
@@ -231,7 +226,7 @@ class ImportedGallery(PrivatePart):
     operator: Text
 
 
-class AgreementAccepted(_Local):
+class AgreementAccepted(LocalPart):
     """The operator put an agreement in force on this node."""
 
     type: Literal["agreement.accepted"] = "agreement.accepted"
@@ -239,7 +234,7 @@ class AgreementAccepted(_Local):
     agreement: Hash
 
 
-class PeerAccepted(_Local):
+class PeerAccepted(LocalPart):
     """The operator took a peer's descriptor into the roster."""
 
     type: Literal["peer.accepted"] = "peer.accepted"
@@ -247,13 +242,7 @@ class PeerAccepted(_Local):
     descriptor: Hash
 
 
-class Operated(PrivatePart):
-    """Who did it."""
-
-    operator: Text
-
-
-class NodeInitialised(_Local):
+class NodeInitialised(LocalPart):
     """The first entry of a ledger: whose it is."""
 
     type: Literal["node.initialised"] = "node.initialised"
@@ -281,6 +270,8 @@ STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] = {
     "agreement.accepted": (AgreementAccepted, Operated),
     "peer.accepted": (PeerAccepted, Operated),
     "node.initialised": (NodeInitialised, Installed),
+    **RECORD_STATEMENTS,
+    **WITNESS_STATEMENTS,
 }
 """The shared and private model of every statement type."""
 

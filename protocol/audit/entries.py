@@ -14,8 +14,17 @@ from protocol import limits, tiles
 from protocol.audit.reader import LedgerReader, Unreadable
 from protocol.audit.report import Findings, Rule
 from protocol.audit.tree import Tree
-from protocol.payload import MAX_PAYLOAD_BYTES, BadOpening, PayloadBox, is_for, open_as_auditor, payload_path
-from protocol.statements import Asked, Leaf, NodeInitialised, SharedPart
+from protocol.payload import (
+    MAX_PAYLOAD_BYTES,
+    BadOpening,
+    OpenedPayload,
+    PayloadBox,
+    is_for,
+    open_as_auditor,
+    payload_path,
+)
+from protocol.statement_parts import LocalPart, PrivatePart, SharedPart
+from protocol.statements import Asked, Leaf
 
 CLOCK_TOLERANCE_MS: Final = limits.CLOCK_SKEW
 
@@ -23,6 +32,7 @@ OWN_SIDE: Final = {
     "query.intent": "requester",
     "query.withheld": "requester",
     "query.result": "requester",
+    "query.confirmed": "requester",
     "query.accepted": "responder",
     "query.refused": "responder",
     "query.answered": "responder",
@@ -33,11 +43,15 @@ OWN_SIDE: Final = {
 
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "query.result": ("query.intent",),
+    "query.confirmed": ("query.result",),
     "query.answered": ("query.accepted",),
     "query.failed": ("query.accepted",),
     "query.claimed": ("query.accepted", "query.refused"),
 }
 """A statement needs one of these before it in the same exchange."""
+
+_FIRST: Final = ("node.initialised", "ledger.succeeded")
+"""What a ledger may begin with: a node of its own, or the successor of a lost ledger."""
 
 _EXCLUDES: Final[dict[str, tuple[str, ...]]] = {
     "query.intent": ("query.withheld",),
@@ -57,12 +71,24 @@ class Entry:
     Attributes:
         index: Its position.
         leaf: What is in clear.
-        shared: What its payload says; None if there was no key or it did not open.
+        opened: What its payload says; None if there was no key or it did not open.
+        absent: There is no payload file.
     """
 
     index: int
     leaf: Leaf
-    shared: SharedPart | None = None
+    opened: OpenedPayload | None = None
+    absent: bool = False
+
+    @property
+    def shared(self) -> SharedPart | None:
+        """The shared part, if the payload was opened."""
+        return None if self.opened is None else self.opened.shared
+
+    @property
+    def private(self) -> PrivatePart | None:
+        """The private part, if the payload was opened."""
+        return None if self.opened is None else self.opened.private
 
 
 def read_leaves(tree: Tree, findings: Findings) -> list[Entry]:
@@ -92,7 +118,10 @@ def read_leaves(tree: Tree, findings: Findings) -> list[Entry]:
 def open_payloads(
     reader: LedgerReader, entries: Sequence[Entry], auditor_key: bytes, findings: Findings
 ) -> list[Entry]:
-    """Open what is sealed to this auditor and check it against the leaves."""
+    """Open what is sealed to this auditor and check it against the leaves.
+
+    An absent payload is no finding yet: it may have been erased, see ``protocol.audit.retention``.
+    """
     return [_opened(reader, entry, auditor_key, findings) for entry in entries]
 
 
@@ -104,8 +133,7 @@ def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Fi
         findings.add(Rule.UNREADABLE_FILE, str(error), path, entry.index)
         return entry
     if data is None:
-        findings.add(Rule.PAYLOAD_MISSING, "the entry has no payload", path, entry.index)
-        return entry
+        return Entry(entry.index, entry.leaf, absent=True)
     try:
         box = PayloadBox.from_bytes(data)
     except ConcordatError as error:
@@ -115,7 +143,7 @@ def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Fi
         findings.note("Some payloads are not sealed to this auditor; what they say was not checked.")
         return entry
     try:
-        return Entry(entry.index, entry.leaf, open_as_auditor(entry.leaf, box, auditor_key).shared)
+        return Entry(entry.index, entry.leaf, open_as_auditor(entry.leaf, box, auditor_key))
     except SealBroken as error:
         findings.add(Rule.PAYLOAD_SEAL, str(error), path, entry.index)
     except BadOpening as error:
@@ -126,15 +154,20 @@ def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Fi
 
 
 def country_of(entries: Sequence[Entry]) -> str | None:
-    """Whose ledger this is, by its first statement."""
-    for entry in entries:
-        if isinstance(entry.shared, NodeInitialised):
-            return entry.shared.country
-    return None
+    """Whose ledger this is, by its first statement; if that is lost, by any that is about the node itself."""
+    local = [entry.shared for entry in entries if isinstance(entry.shared, LocalPart)]
+    first = (shared.country for shared in local if shared.type in _FIRST)
+    return next(first, local[0].country if local else None)
 
 
-def check_order(entries: Sequence[Entry], findings: Findings) -> None:
-    """The rules within one ledger: who may say what, how often, after what, and of the same query."""
+def check_order(entries: Sequence[Entry], findings: Findings, whole: bool) -> None:
+    """The rules within one ledger: who may say what, how often, after what, and of the same query.
+
+    Args:
+        entries: In the order of the tree.
+        findings: What is broken is added here.
+        whole: Every entry is there; otherwise nothing is concluded from an absence.
+    """
     country = country_of(entries)
     exchanges: dict[bytes, dict[str, Entry]] = {}
     # An unopened entry of an exchange may be the very one that another needs, so nothing is concluded from
@@ -154,6 +187,7 @@ def check_order(entries: Sequence[Entry], findings: Findings) -> None:
         if (
             needed
             and not any(kind in earlier for kind in needed)
+            and whole
             and entry.leaf.exchange not in partly_sealed
         ):
             what = f"{shared.type} has no {' or '.join(needed)} before it"
@@ -168,7 +202,7 @@ def check_order(entries: Sequence[Entry], findings: Findings) -> None:
 
 
 def _check_owner(shared: SharedPart, index: int, country: str | None, findings: Findings) -> None:
-    if index == 0 and not isinstance(shared, NodeInitialised):
+    if index == 0 and shared.type not in _FIRST:
         findings.add(Rule.FIRST_STATEMENT, f"the first entry is {shared.type}, not node.initialised", index=0)
     if country is None:
         return

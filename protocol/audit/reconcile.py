@@ -12,10 +12,12 @@ Source: specs/ledger.md, section "Reconciliation".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from protocol import limits
+from protocol.agreement import Agreement
+from protocol.audit.coverage import check_coverage
 from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
 from protocol.audit.report import Finding, Findings, ReconcileReport, Rule
 from protocol.audit.verify import AuditedLedger, LedgerInput, audit_ledger
@@ -30,6 +32,7 @@ def reconcile(
     ledgers: Mapping[str, LedgerInput],
     answer_deadline_ms: int = limits.MAX_ANSWER_PERIOD,
     report_deadline_ms: int = limits.FETCH_PERIOD + limits.REPORT_PERIOD,
+    agreements: Sequence[Agreement] = (),
 ) -> ReconcileReport:
     """Audit each ledger, then all of them together.
 
@@ -37,6 +40,7 @@ def reconcile(
         ledgers: By a name for the findings; each with its policy and, if payloads are to be read, its key.
         answer_deadline_ms: After acceptance, by then the answer must be logged.
         report_deadline_ms: After the answer, by then the result must be logged and reported.
+        agreements: Those that queries are held against; without any, that is not checked.
 
     A deadline counts as passed when the same ledger has an entry later than it; a ledger that simply ends is
     given the benefit of the doubt.
@@ -54,6 +58,7 @@ def reconcile(
         )
     _pair_by_hash(audited, counts, findings, both_opened=set(opened))
     _pair_by_content(opened, counts, findings, answer_deadline_ms, report_deadline_ms)
+    check_coverage({name: one.entries for name, one in opened.items()}, agreements, findings)
     return ReconcileReport(
         ok=not findings.kept and all(one.report.ok for one in audited.values()),
         ledgers={name: one.report for name, one in audited.items()},
@@ -91,14 +96,17 @@ def _pair_by_hash(
 
 
 class _Exchange:
-    """One exchange whose ledgers we can read."""
+    """One exchange whose ledgers we can read; ``partly`` if some of its entries are erased, sealed or lost."""
 
-    def __init__(self, exchange: bytes, requester: str, responder: str, asks: Side, answers: Side) -> None:
+    def __init__(
+        self, exchange: bytes, requester: str, responder: str, asks: Side, answers: Side, partly: bool
+    ) -> None:
         self.where = _name(exchange)
         self.requester = requester
         self.responder = responder
         self.asks = asks
         self.answers = answers
+        self.partly = partly
 
 
 def _pair_by_content(
@@ -110,20 +118,26 @@ def _pair_by_content(
 ) -> None:
     ends: dict[str, int] = {}
     sides: dict[bytes, dict[str, Side]] = {}
+    lost: set[str] = set()
+    unread = {entry.leaf.exchange for one in opened.values() for entry in one.entries if entry.shared is None}
     for name, ledger in opened.items():
         country = country_of(ledger.entries) or name
         if country in ends:
             findings.note(f"More than one ledger of {country} was given; their entries were put together.")
         newest = max(entry.leaf.time_ms for entry in ledger.entries)
         ends[country] = max(ends.get(country, 0), newest)
+        if not ledger.whole:
+            lost.add(country)
+            findings.note(
+                f"Entries of {country} are damaged or lost: nothing is concluded from an absence there."
+            )
         for entry in ledger.entries:
             if entry.shared is not None and entry.shared.type in OWN_SIDE:
                 side = sides.setdefault(entry.leaf.exchange, {}).setdefault(country, {})
                 side.setdefault(entry.shared.type, entry)
     for exchange, by_country in sides.items():
-        case = _exchange(exchange, by_country, findings)
-        if case is None:
-            continue
+        case = _exchange(exchange, by_country, findings, exchange in unread)
+        case.partly = case.partly or bool(lost & {case.requester, case.responder})
         if case.requester not in ends or case.responder not in ends:
             counts["other-country"] += 1
             continue
@@ -134,7 +148,7 @@ def _pair_by_content(
         findings.note("Exchanges with countries whose ledgers were not given have no twin here; not checked.")
 
 
-def _exchange(exchange: bytes, by_country: dict[str, Side], findings: Findings) -> _Exchange | None:
+def _exchange(exchange: bytes, by_country: dict[str, Side], findings: Findings, partly: bool) -> _Exchange:
     """Sort the statements by the party whose they are; a ledger that is neither party is a finding."""
     first: Any = next(entry.shared for side in by_country.values() for entry in side.values())
     requester, responder = first.requester, first.responder
@@ -143,7 +157,7 @@ def _exchange(exchange: bytes, by_country: dict[str, Side], findings: Findings) 
             what = f"{country} has statements of an exchange between {requester} and {responder}"
             findings.add(Rule.FOREIGN_STATEMENT, what, where=_name(exchange), blame=country)
     return _Exchange(
-        exchange, requester, responder, by_country.get(requester, {}), by_country.get(responder, {})
+        exchange, requester, responder, by_country.get(requester, {}), by_country.get(responder, {}), partly
     )
 
 
@@ -152,6 +166,8 @@ def _judge(
 ) -> tuple[list[Finding], str]:
     """The findings on one exchange between two ledgers that we have, and the state it is in."""
     found = _compare(case)
+    if case.partly:
+        return found, "partly-erased"
     asks, answers = case.asks, case.answers
     work = answers.get("query.accepted") or answers.get("query.refused")
     result = asks.get("query.result")
@@ -204,15 +220,42 @@ def _compare(case: _Exchange) -> list[Finding]:
             if getattr(result.shared, name, None) != getattr(claim.shared, name, None):
                 found.append(_differs(case, name, result, claim))
     intent, accepted = case.asks.get("query.intent"), case.answers.get("query.accepted")
-    if intent is None or accepted is None:
-        return found
-    named = getattr(accepted.shared, "intent_leaf", None)
-    if named != intent.leaf.leaf_hash:
-        found.append(_differs(case, "intent_leaf", intent, accepted))
-    if accepted.leaf.time_ms < intent.leaf.time_ms - SKEW_TOLERANCE_MS:
-        behind = intent.leaf.time_ms - accepted.leaf.time_ms
-        what = f"{case.responder} accepted {behind} ms before {case.requester} logged its intent"
-        found.append(Finding(Rule.CLOCK_SKEW, case.where, what))
+    if intent is not None and accepted is not None:
+        named = getattr(accepted.shared, "intent_leaf", None)
+        found += [] if named == intent.leaf.leaf_hash else [_differs(case, "intent_leaf", intent, accepted)]
+    return found + _check_times(case)
+
+
+_FOLLOWS: Final = (
+    ("query.intent", "query.accepted"),
+    ("query.intent", "query.refused"),
+    ("query.answered", "query.result"),
+    ("query.result", "query.claimed"),
+)
+"""What one side logged before the other can have logged the next: only clocks can say otherwise."""
+
+
+def _check_times(case: _Exchange) -> list[Finding]:
+    """Clocks that cannot both be right, and what was done after its time."""
+    both = case.asks | case.answers
+    found = []
+    for first, then in _FOLLOWS:
+        if first in both and then in both:
+            ahead = both[first].leaf.time_ms - both[then].leaf.time_ms
+            if ahead > SKEW_TOLERANCE_MS:
+                what = f"{then} is {ahead} ms before the {first} that it follows, by the clocks of both"
+                found.append(Finding(Rule.CLOCK_SKEW, case.where, what))
+    for first, then, period in (
+        ("query.intent", "query.accepted", limits.MAX_QUERY_LIFE + SKEW_TOLERANCE_MS),
+        ("query.accepted", "query.answered", limits.MAX_ANSWER_PERIOD),
+    ):
+        if first in both and then in both:
+            late = both[then].leaf.time_ms - both[first].leaf.time_ms - period
+            if late > 0:
+                what = f"{then} {late} ms after the time that its {first} left for it"
+                found.append(
+                    Finding(Rule.LATE_ANSWER, case.where, what, index=both[then].index, blame=case.responder)
+                )
     return found
 
 

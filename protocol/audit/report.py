@@ -47,10 +47,17 @@ class Rule(StrEnum):
     REPEATED_STATEMENT = "repeated-statement"
     ORDER = "order"
     QUERY_CHANGED = "query-changed"
+    ERASURE = "erasure"
+    ERASED_EARLY = "erased-early"
+    HOLD_BROKEN = "hold-broken"
+    HOLD = "hold"
     MISSING_TWIN = "missing-twin"
     DIFFERING_TWIN = "differing-twin"
     UNANSWERED = "unanswered"
     UNREPORTED = "unreported"
+    LATE_ANSWER = "late-answer"
+    NOT_COVERED = "not-covered"
+    QUOTA = "quota"
     CLOCK_SKEW = "clock-skew"
 
 

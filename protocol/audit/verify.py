@@ -15,6 +15,7 @@ from crypto.note import NoteVerifier
 from protocol.audit.entries import Entry, check_order, open_payloads, read_leaves
 from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.report import AuditReport, Findings, Rule
+from protocol.audit.retention import check_retention
 from protocol.audit.tree import Tree, check_seen, verify_tree
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
@@ -57,10 +58,17 @@ class LedgerInput:
 
 @dataclass(frozen=True)
 class AuditedLedger:
-    """A report with what reconciliation needs beside it."""
+    """A report with what reconciliation needs beside it.
+
+    Attributes:
+        report: The verdict.
+        entries: Those that could be read and are the ones that were logged.
+        whole: All of them, so an absence means something.
+    """
 
     report: AuditReport
     entries: tuple[Entry, ...]
+    whole: bool = True
 
 
 def verify_ledger(
@@ -101,7 +109,7 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
         unchecked=tuple(findings.unchecked),
         statements=dict(counts),
     )
-    return AuditedLedger(report, tuple(entries))
+    return AuditedLedger(report, tuple(entries), tree.whole)
 
 
 def _entries(given: LedgerInput, tree: Tree, findings: Findings) -> list[Entry]:
@@ -113,7 +121,8 @@ def _entries(given: LedgerInput, tree: Tree, findings: Findings) -> list[Entry]:
         findings.note("Payloads were not opened (no auditor's key): what was logged, and in which order.")
         return entries
     entries = open_payloads(given.reader, entries, given.auditor_key, findings)
-    check_order(entries, findings)
+    check_retention(entries, findings)
+    check_order(entries, findings, tree.whole)
     return entries
 
 
