@@ -9,16 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import AUDITOR, REQUESTED, START_MS, counter_random, intent
 
+from crypto import merkle
 from crypto.contexts import Context
 from crypto.errors import ConcordatError
 from crypto.note import (
     CosignatureSigner,
     Ed25519Signer,
+    Ed25519Verifier,
     add_signatures,
     parse_context_vkey,
     parse_note,
+    parse_signature_lines,
     parse_vkey,
     sign_note,
+    witness_signers,
 )
 from crypto.sealing import public_key
 from crypto.signing import SigningKey
@@ -31,6 +35,7 @@ from protocol.checkpoint import Checkpoint, parse_checkpoint_text
 from protocol.evidence import LogEvidence
 from protocol.log_policy import parse_policy
 from protocol.payload import PayloadBox, make_entry
+from protocol.witness import AddCheckpoint, parse_request, process
 
 KEY = SigningKey.from_seed(bytes(32))
 LOG = Ed25519Signer("us.example/ledger", KEY)
@@ -58,6 +63,16 @@ PARSERS: dict[str, tuple[bytes, Callable[[bytes], object], Callable[[object], by
         TlogProof(3, (bytes(32),), NOTE).to_bytes(),
         parse_proof,
         lambda value: value.to_bytes(),  # type: ignore[attr-defined]
+    ),
+    "add-checkpoint": (
+        AddCheckpoint(3, (bytes(32),), NOTE).to_bytes(),
+        parse_request,
+        lambda value: value.to_bytes(),  # type: ignore[attr-defined]
+    ),
+    "signature lines": (
+        NOTE.partition(b"\n\n")[2],
+        parse_signature_lines,
+        lambda value: b"".join(line.line() for line in value),  # type: ignore[attr-defined]
     ),
     "leaf": (LEAF.to_bytes(), s.Leaf.from_bytes, lambda value: value.to_bytes()),  # type: ignore[attr-defined]
     "shared": (OPENING.shared, s.parse_shared, lambda value: value.to_bytes()),  # type: ignore[attr-defined]
@@ -140,3 +155,32 @@ def test_an_audit_of_noise_never_fails(data: st.DataObject) -> None:
     report = verify_ledger(MemoryReader(files), policy, AUDITOR, seen=[Seen("CL", note)])
     assert not report.ok
     assert report.to_json()["findings"]
+
+
+class _KnowsOneLog:
+    def log_keys(self, origin: str) -> list[Ed25519Verifier]:
+        return [LOG.verifier] if origin == LOG.name else []
+
+    def latest(self, origin: str) -> bytes:
+        return RECORD
+
+    def replace(self, origin: str, expected: bytes | None, note: bytes) -> None:
+        raise AssertionError("damaged requests are not cosigned")
+
+    def keep_fork(self, origin: str, seen: bytes, shown: bytes) -> None:
+        raise AssertionError("nothing here is a fork")
+
+
+RECORD = sign_note(Checkpoint(LOG.name, 3, merkle.root([bytes(32)] * 3)).to_text(), [LOG])
+NEXT = AddCheckpoint(
+    3,
+    tuple(merkle.consistency_proof(3, 7, merkle.list_reader([bytes(32)] * 7))),
+    sign_note(Checkpoint(LOG.name, 7, merkle.root([bytes(32)] * 7)).to_text(), [LOG]),
+).to_bytes()
+WITNESS = witness_signers("w.example", bytes(32), 5)
+
+
+@given(damaged(NEXT))
+def test_a_damaged_request_is_refused_by_a_status_of_the_protocol(body: bytes) -> None:
+    reply = process(_KnowsOneLog(), body, WITNESS) if body != NEXT else None
+    assert reply is None or reply.status in (400, 403, 404, 409, 422)
