@@ -37,7 +37,10 @@ class Context(StrEnum):
     RECEIPT = "concordat/v1/receipt"
     STORAGE = "concordat/v1/storage"
     UNLOCK = "concordat/v1/unlock"
+    CONFLICT = "concordat/v1/ledger-conflict"
+    SUCCESSION = "concordat/v1/succession"
     LEDGER_MLDSA_SEED = "concordat/v1/ledger-mldsa-seed"
+    LEDGER_RECORD = "concordat/v1/ledger-record"
     WITNESS_MLDSA_SEED = "concordat/v1/witness-mldsa-seed"
 
 

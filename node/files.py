@@ -69,6 +69,16 @@ class Files:
         with open(path, "wb", opener=_private) as file:
             file.write(data)
 
+    def extend(self, path: Path, data: bytes) -> None:
+        """Write at the end of a file that is there; durable only after ``sync``."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+        finally:
+            os.close(descriptor)
+
     def sync(self, path: Path) -> None:
         """Bring a file's bytes to the disk."""
         descriptor = os.open(path, os.O_RDONLY)
@@ -105,7 +115,9 @@ class Files:
             return
         self.ensure_directory(path.parent, root)
         if not self.exists(path):
-            self.make_directory(path)
+            # Another thread may make the same one at the same time.
+            with contextlib.suppress(FileExistsError):
+                self.make_directory(path)
         # A directory that is there may still be a name that a crash left undurable.
         self.sync_directory(path.parent)
         self._durable.add(path)

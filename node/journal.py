@@ -12,34 +12,24 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from crypto.errors import ConcordatError, LocalFault
 from node.files import Files
-from node.ledger_store import SCRATCH, LedgerDamaged, LedgerStore
+from node.ledger_store import SCRATCH, LedgerDamaged, LedgerRolledBack, LedgerStore
 from node.payloads import PayloadStore
+from node.prefix_index import PrefixIndex
 from protocol.evidence import LogEvidence
 from protocol.payload import OpenedPayload, make_entry, open_as_node
 from protocol.statements import Leaf, Opening, Statement, exchange_in_leaf
+
+_STRIPES: Final = 64
 
 
 class AlreadyRecorded(LocalFault):
     """This exchange has an entry of this type already, and it says something else."""
 
     code = "already-recorded"
-
-
-class LedgerRolledBack(LocalFault):
-    """A peer holds a newer checkpoint of our ledger than we do: our copy is an older one.
-
-    Attributes:
-        seen_size: The size that the peer holds.
-    """
-
-    code = "ledger-rolled-back"
-
-    def __init__(self, message: str, seen_size: int) -> None:
-        super().__init__(message)
-        self.seen_size = seen_size
 
 
 @dataclass(frozen=True)
@@ -83,8 +73,9 @@ class Journal:
         self._random = random
         self._payloads = PayloadStore(ledger.directory, files or Files(), ledger.directory / SCRATCH)
         self._mutex = threading.Lock()
-        self._known = 0
-        self._exchanges: dict[bytes, list[int]] = {}
+        self._exchanges = PrefixIndex()
+        # One writer an exchange, so that writers of different ones can share a commit of the ledger.
+        self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._refresh()
         self._payloads.sweep(lambda leaf_hash: ledger.find_hash(leaf_hash) is not None)
 
@@ -105,29 +96,29 @@ class Journal:
             LedgerUnavailable: The disk refused; nothing was acknowledged, the call may be repeated.
             LedgerDamaged: The ledger is not what it was.
         """
-        with self._mutex:
+        shared = statement.shared
+        with self._stripe(shared.exchange_id):
             self._refresh()
-            shared = statement.shared
             earlier = self._find(shared.exchange_id, shared.type)
             if earlier is not None:
                 index, payload = earlier
                 if payload.statement != statement:
                     raise AlreadyRecorded(f"another {shared.type} is already logged for this exchange")
+                # It may be durable and yet lack its checkpoint, if an earlier call failed half-way.
+                self._ledger.publish(index + 1)
                 return Recorded(index, self._leaf(index), payload.opening)
             leaf, box, opening = make_entry(
                 statement, time_ms, self._storage_key, self._auditors, self._random
             )
             self._payloads.put(leaf.leaf_hash, box)
             index = self._ledger.append(leaf.to_bytes())
-            self._refresh()
             return Recorded(index, leaf, opening)
 
     def find(self, exchange_id: bytes, kind: str) -> Recorded | None:
         """The entry of this statement type (e.g. ``"query.intent"``) in this exchange."""
-        with self._mutex:
-            self._refresh()
-            found = self._find(exchange_id, kind)
-            return found and Recorded(found[0], self._leaf(found[0]), found[1].opening)
+        self._refresh()
+        found = self._find(exchange_id, kind)
+        return found and Recorded(found[0], self._leaf(found[0]), found[1].opening)
 
     def open(self, index: int) -> OpenedPayload | None:
         """Both parts of the statement of an entry; None if its payload was erased."""
@@ -154,6 +145,7 @@ class Journal:
         payload = self.open(index)
         if payload is None:
             raise LedgerDamaged(f"entry {index} has no payload")
+        self._ledger.publish(index + 1)
         head, note = self._ledger.published()
         if old_size > head.size:
             raise LedgerRolledBack(f"the peer holds size {old_size}, we have {head.size}", old_size)
@@ -173,17 +165,23 @@ class Journal:
         except ConcordatError as error:
             raise LedgerDamaged(f"entry {index}: {error}") from None
 
+    def _stripe(self, exchange_id: bytes) -> threading.Lock:
+        return self._stripes[exchange_in_leaf(exchange_id)[0] % _STRIPES]
+
     def _find(self, exchange_id: bytes, kind: str) -> tuple[int, OpenedPayload] | None:
-        for index in self._exchanges.get(exchange_in_leaf(exchange_id), ()):
+        hashed = exchange_in_leaf(exchange_id)
+        with self._mutex:
+            candidates = self._exchanges.candidates(hashed)
+        for index in candidates:
+            if self._leaf(index).exchange != hashed:
+                continue
             payload = self.open(index)
             if payload is not None and payload.shared.type == kind:
                 return index, payload
         return None
 
     def _refresh(self) -> None:
-        """Take up entries that are new since the last look, also those a failed append left behind."""
-        self._ledger.settle()
-        size = self._ledger.size
-        for index in range(self._known, size):
-            self._exchanges.setdefault(self._leaf(index).exchange, []).append(index)
-        self._known = size
+        """Take up entries that are new since the last look, also those a crash left behind."""
+        with self._mutex:
+            for index in range(len(self._exchanges), self._ledger.size):
+                self._exchanges.add(self._leaf(index).exchange)

@@ -18,14 +18,23 @@ from typing import Final, Self, TypeVar
 
 from crypto import merkle
 from crypto.errors import BadEncoding, BadSignature, LocalFault
-from crypto.note import MAX_NOTE_BYTES, Ed25519Signer, Ed25519Verifier, MlDsaSigner, log_signers, sign_note
+from crypto.note import (
+    MAX_NOTE_BYTES,
+    Ed25519Signer,
+    Ed25519Verifier,
+    MlDsaSigner,
+    Note,
+    log_signers,
+    parse_note,
+    sign_note,
+)
 from node.entry_log import EntryLog, Record
 from node.files import Files
 from node.group_commit import GroupCommit
 from node.ledger_tree import Edge, TileReader, load_edge
 from node.prefix_index import PrefixIndex
 from protocol import log_policy, tiles
-from protocol.checkpoint import Checkpoint, TreeHead, merge_cosignatures, open_checkpoint
+from protocol.checkpoint import Checkpoint, TreeHead, open_checkpoint
 
 CHECKPOINT: Final = "checkpoint"
 COSIGNED: Final = "cosigned"
@@ -142,7 +151,11 @@ class LedgerStore:
             with contextlib.suppress(LedgerUnavailable):
                 self.publish()
         finally:
-            self._stack.close()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Release the lock and write nothing more, as if the process had died."""
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
@@ -371,7 +384,7 @@ class LedgerStore:
         given = open_checkpoint(note, self._signer.verifier).checkpoint
         with self._publishing:
             self._check_prefix(given)
-            merged = merge_cosignatures(self._note, note) if given.head == self._head else None
+            merged = _merged(self._note, note) if given.head == self._head else None
             try:
                 last = self._files.read(self._directory / COSIGNED, MAX_NOTE_BYTES)
                 if last is None or open_checkpoint(last, self._signer.verifier).checkpoint.size <= given.size:
@@ -473,6 +486,14 @@ class LedgerStore:
         if data is None:
             raise BadEncoding(f"the ledger has no {path}")
         return data
+
+
+def _merged(published: bytes, cosigned: bytes) -> bytes:
+    """A note with the signature lines of both, its own first."""
+    note = parse_note(published)
+    known = {(line.name, line.key_id) for line in note.signatures}
+    more = tuple(line for line in parse_note(cosigned).signatures if (line.name, line.key_id) not in known)
+    return Note(note.text, note.signatures + more).to_bytes()
 
 
 def _batches(entries: Sequence[bytes]) -> Iterable[Sequence[bytes]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulty_files import Killed, QuickFiles, VolatileFiles, failing_at, killed_at
+from faulty_files import Killed, failing_at, killed_at
 from ledgers import AUDITOR, REQUESTED, Country, filler, intent, open_country, snapshot
 
 from crypto.errors import LocalFault
 from node.files import AlreadyLocked, Files
-from node.ledger_store import LedgerDamaged, LedgerStore, LedgerUnavailable
+from node.ledger_store import LedgerUnavailable
 from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import verify_ledger
 
@@ -81,7 +80,7 @@ def test_kill_at_every_call(tmp_path: Path) -> None:
             pass
         finally:
             if country is not None:
-                country.ledger.close()
+                country.ledger.abandon()
         _reopen_and_check(directory, acknowledged)
 
 
@@ -129,69 +128,8 @@ def test_a_disk_that_stays_full_refuses_every_append_and_loses_nothing(tmp_path:
             pass
         finally:
             if country is not None:
-                country.ledger.close()
+                country.ledger.abandon()
         _reopen_and_check(directory, acknowledged)
-
-
-def _run_on_volatile_disk(tmp_path: Path, forget: int | None) -> VolatileFiles:
-    """Record on a disk with a cache; after every call, what a power cut leaves must open with all that was
-    acknowledged until then."""
-    root = tmp_path / "volatile"
-    directory = root / "ledger"
-    files = VolatileFiles(root, forget)
-    root.mkdir(parents=True)
-    # The store makes its own directory before anything else.
-    files.make_directory(directory)
-    Files.sync_directory(files, root)
-    files._find(root).durable_names = dict(files._names(root))
-    acknowledged: list[bytes] = []
-    begun = False
-
-    def cut() -> None:
-        if begun:
-            for names in (False, True):
-                left = files.power_cut(tmp_path / "after", names) / "ledger"
-                _open_raw(left, acknowledged)
-
-    # A forgotten sync shows at the next acknowledgement; without one, no moment may be bad.
-    files.on_step = cut if forget is None else lambda: None
-    country = open_country(directory, "US", files)
-    try:
-        begun = True
-        for number in range(1, 3):
-            acknowledged.append(country.record(intent(number), REQUESTED).leaf.to_bytes())
-            cut()
-    finally:
-        country.ledger.close()
-    return files
-
-
-def _open_raw(directory: Path, acknowledged: list[bytes]) -> None:
-    seed = hashlib.sha256(b"ledger key of US").digest()
-    with LedgerStore.open(directory, "us.example/ledger", seed, QuickFiles()) as store:
-        for leaf in acknowledged:
-            assert store.find(leaf) is not None, "an acknowledged entry is lost"
-    report = verify_ledger(MemoryReader(snapshot(directory)), (directory / "policy").read_bytes(), AUDITOR)
-    assert report.ok, report.findings
-
-
-def test_a_power_cut_at_every_call(tmp_path: Path) -> None:
-    _run_on_volatile_disk(tmp_path, None)
-
-
-def test_every_fsync_of_a_record_is_needed(tmp_path: Path) -> None:
-    files = _run_on_volatile_disk(tmp_path / "counting", None)
-    first = next(
-        number for number, (_, path) in enumerate(files.syncs) if "payloads" in path.parts and number > 30
-    )
-    unneeded = []
-    for number in range(first, len(files.syncs)):
-        try:
-            _run_on_volatile_disk(tmp_path / f"forgot-{number}", number)
-        except (LedgerDamaged, LedgerUnavailable, AssertionError):
-            continue
-        unneeded.append((number, *files.syncs[number]))
-    assert not unneeded
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from node.files import Files
 
 Operation = tuple[str, Path]
+MODES = ("synced", "names", "torn")
 
 
 class Killed(BaseException):
@@ -32,6 +33,10 @@ class HookedFiles(Files):
     def create(self, path: Path, data: bytes) -> None:
         self._before("create", path)
         super().create(path, data)
+
+    def extend(self, path: Path, data: bytes) -> None:
+        self._before("extend", path)
+        super().extend(path, data)
 
     def sync(self, path: Path) -> None:
         self._before("sync", path)
@@ -90,8 +95,11 @@ class _Node:
 class VolatileFiles(Files):
     """Files in a model of a disk with a cache, beside the real ones.
 
-    ``power_cut`` writes out what a disk may hold afterwards. With ``names=False`` only names that were synced
-    are there; with ``names=True`` all names are there, and the bytes that were not synced are gone.
+    ``power_cut`` writes out what a disk may hold afterwards, by mode:
+
+    - ``"synced"``: only names that were synced, only bytes that were synced;
+    - ``"names"``: all names, only bytes that were synced;
+    - ``"torn"``: all names, and half of the bytes that were not synced.
 
     Args:
         root: The directory that the model covers; durable from the start, empty.
@@ -127,6 +135,11 @@ class VolatileFiles(Files):
         self._names(path.parent)[path.name] = _Node(data)
         self.on_step()
 
+    def extend(self, path: Path, data: bytes) -> None:
+        super().extend(path, data)
+        self._find(path).data += data
+        self.on_step()
+
     def sync(self, path: Path) -> None:
         if not self._lost("sync", path):
             node = self._find(path)
@@ -154,16 +167,21 @@ class VolatileFiles(Files):
         self._names(path.parent).pop(path.name, None)
         self.on_step()
 
-    def power_cut(self, target: Path, names: bool) -> Path:
+    def power_cut(self, target: Path, mode: str) -> Path:
         """What the disk may hold if the power went now."""
         shutil.rmtree(target, ignore_errors=True)
-        self._write(self._top, target, names)
+        self._write(self._top, target, mode)
         return target
 
-    def _write(self, node: _Node, target: Path, names: bool) -> None:
+    def _write(self, node: _Node, target: Path, mode: str) -> None:
         if node.names is None:
-            target.write_bytes(node.durable)
+            kept = len(node.durable)
+            if mode == "torn":
+                kept += (len(node.data) - kept) // 2
+            # A file is only ever begun anew or extended, so its durable bytes are the beginning of it.
+            assert node.data.startswith(node.durable)
+            target.write_bytes(node.data[:kept])
             return
         target.mkdir()
-        for name, child in (node.names if names else node.durable_names).items():
-            self._write(child, target / name, names)
+        for name, child in (node.durable_names if mode == "synced" else node.names).items():
+            self._write(child, target / name, mode)

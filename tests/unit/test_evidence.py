@@ -20,7 +20,8 @@ from ledgers import (
 )
 
 from crypto.errors import BadEncoding, BadSignature
-from node.journal import AlreadyRecorded, LedgerRolledBack
+from node.journal import AlreadyRecorded
+from node.ledger_store import LedgerRolledBack
 from node.ledger_store import LedgerDamaged
 from protocol import statements as s
 from protocol.errors import BadMessage
