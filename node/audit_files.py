@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from crypto import merkle
 from crypto.errors import InputError
@@ -17,6 +18,9 @@ from protocol import tiles
 from protocol.audit.proof import TlogProof
 from protocol.audit.reader import LedgerReader, Unreadable
 from protocol.checkpoint import parse_checkpoint_text
+
+MAX_DEPTH: Final = 16
+"""Directories below a ledger that are entered: the deepest tile of 2^63 entries lies ten deep."""
 
 
 class NoSuchEntry(InputError):
@@ -55,18 +59,22 @@ class DirectoryReader:
         return sorted(self._walk(self._directory / prefix, prefix))
 
     def _walk(self, directory: Path, prefix: str) -> Iterator[str]:
-        try:
-            entries = list(os.scandir(directory))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise Unreadable(f"cannot be listed: {error.strerror}") from None
-        for entry in entries:
-            path = f"{prefix}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(Path(entry.path), path)
-            else:
-                yield path
+        """Every path below; a directory deeper than any path of a ledger is named and not entered."""
+        waiting = [(directory, prefix)]
+        while waiting:
+            directory, prefix = waiting.pop()
+            try:
+                entries = list(os.scandir(directory))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise Unreadable(f"cannot be listed: {error.strerror}") from None
+            for entry in entries:
+                path = f"{prefix}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False) and path.count("/") < MAX_DEPTH:
+                    waiting.append((Path(entry.path), path))
+                else:
+                    yield path
 
 
 def prove(reader: LedgerReader, index: int) -> TlogProof:

@@ -45,7 +45,8 @@ class _JsonLine(logging.Formatter):
         }
         fields = getattr(record, "fields", {})
         line.update(fields)
-        return json.dumps(line, ensure_ascii=False)
+        # ASCII alone: a peer's path must not reach the operator's terminal as control characters.
+        return json.dumps(line)
 
 
 def configure(level: str = "info", path: str | None = None) -> None:

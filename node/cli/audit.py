@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli.common import Json, emit, read_file, say, typed, write_new
+from node.cli.common import Json, emit, read_file, say, typed, visible, write_new
 
 if TYPE_CHECKING:
     from protocol.audit.verify import LedgerInput, Seen
@@ -161,7 +161,8 @@ def _show_report(report: dict[str, Any], name: str = "") -> None:
 def _show_findings(report: dict[str, Any]) -> None:
     for finding in report["findings"]:
         blame = f" (duty of {finding['blame']})" if "blame" in finding else ""
-        say(f"   {finding['rule']} at {finding['where']}: {finding['what']}{blame}")
+        # File names of a copy are whatever its giver chose: no line break of theirs begins a line of ours.
+        say(visible(f"   {finding['rule']} at {finding['where']}: {finding['what']}{blame}"))
     for words in report["unchecked"]:
         say(f"   not checked: {words}")
 

@@ -34,15 +34,20 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 Show = Callable[[dict[str, Any]], None]
 
 
+def visible(text: str) -> str:
+    """Text that somebody else wrote, on one line: what a terminal would obey is shown by its number."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def say(text: str) -> None:
-    """One plain line for people; nothing in it is read as markup."""
-    console.print(escape(text))
+    """Plain text for people; nothing in it is read as markup, or obeyed by the terminal."""
+    console.print(escape("\n".join(visible(line) for line in text.split("\n"))), emoji=False)
 
 
 def emit(as_json: bool, result: dict[str, Any], show: Show) -> None:
     """Print a result once: as JSON, or by ``show``."""
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
     else:
         show(result)
@@ -52,10 +57,11 @@ def fail(as_json: bool, error: ConcordatError) -> NoReturn:
     """Print a typed error and leave with the exit code of its family."""
     shown = admin.describe(error)
     if as_json:
-        sys.stdout.write(json.dumps({"ok": False, "error": shown}, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps({"ok": False, "error": shown}) + "\n")
         sys.stdout.flush()
     else:
-        errors.print(f"[bold red]error[/] {escape(shown['code'])}: {escape(shown['message'])}")
+        what = escape(visible(f"{shown['code']}: {shown['message']}"))
+        errors.print(f"[bold red]error[/] {what}", emoji=False)
     raise typer.Exit(EXIT_USAGE if shown["family"] == "input" else EXIT_NO)
 
 
@@ -107,7 +113,7 @@ def progress_bar(quiet: bool) -> Iterator[admin.Report]:
             if report.get("total"):
                 text += f" {report.get('done', 0)}/{report['total']}"
             if text != last:
-                errors.print(escape(text))
+                errors.print(escape(visible(text)))
             last = text
 
         yield plain
@@ -119,7 +125,7 @@ def progress_bar(quiet: bool) -> Iterator[admin.Report]:
         def draw(report: dict[str, Any]) -> None:
             bar.update(
                 task,
-                description=escape(str(report.get("step", ""))),
+                description=escape(visible(str(report.get("step", "")))),
                 total=report.get("total"),
                 completed=report.get("done", 0),
             )
