@@ -25,6 +25,7 @@ from protocol.exchange import commands, events
 from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroundings, admit
 from protocol.exchange.parties import PlanSizes
 from protocol.exchange.responder import ResponderSession, ResponderState
+from protocol.messages import QuerySubmission, ReportSubmission
 
 ROLE: Final = "r"
 DECISION_WAIT_S: Final = 20.0
@@ -60,14 +61,15 @@ class Answering(Driver[ResponderSession]):
             TooBusy: The ledger does not take the decision now.
             StorageFailed: The disk refused; nothing was accepted.
         """
-        admission, seen_size, step_key = await self.thread(self._admit, peer, submission, ciphertext)
+        seen_size = await self.thread(self._take_witnessed, peer, submission)
+        admission, step_key = await self.thread(self._admit, peer, submission, ciphertext)
         if admission.fault is not None:
             raise admission.fault
         if admission.session is not None:
             await self.dispatch(step_key, admission.step)
         return await self.status(step_key, seen_size, DECISION_WAIT_S)
 
-    def _admit(self, peer: str, submission: bytes, ciphertext: bytes) -> tuple[Admission, int, bytes]:
+    def _admit(self, peer: str, submission: bytes, ciphertext: bytes) -> tuple[Admission, bytes]:
         known = self.core.bodies
         name = hash_fields(Context.CIPHERTEXT, ciphertext)
         present = known.has(Kind.CIPHERTEXT, name, len(ciphertext))
@@ -99,11 +101,17 @@ class Answering(Driver[ResponderSession]):
             raise
         if (admission.session is None or refused) and not present:
             known.remove(Kind.CIPHERTEXT, name)
-        return admission, _seen_size(submission), key
+        return admission, key
 
     def _keep(self, peer: str, admission: Admission) -> None:
         code = admission.fault.code if admission.fault is not None else ""
         log("a submission was not taken", level="warning", peer=peer, code=code)
+
+    def _take_witnessed(self, peer: str, submission: bytes) -> int:
+        """Take our checkpoint that comes with a query; the size from which the peer wants evidence."""
+        query = QuerySubmission.from_bytes(submission)
+        self.core.witnessing.take(peer, query.witnessed, query.seen_size)
+        return query.seen_size
 
     def _surroundings(self, peer: str) -> Surroundings:
         core = self.core
@@ -139,12 +147,18 @@ class Answering(Driver[ResponderSession]):
             parts = self.store.get(key).status()
             if parts is None:
                 raise TooBusy("the decision is not on the ledger yet")
-            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size))
+            peer = self.store.peer_of(key)
+            return parts.to_bytes(
+                lambda index: self.core.evidence(index, seen_size), self.core.witnessing.returned(peer)
+            )
 
         return await self.thread(build)
 
-    async def report(self, key: bytes, body: bytes, seen_size: int) -> bytes:
+    async def report(self, key: bytes, body: bytes) -> bytes:
         """Take the requester's report; the bytes of the ``ReceiptReply`` once its claim is on the ledger."""
+        submission = ReportSubmission.from_bytes(body)
+        peer, seen_size = await self.thread(self.store.peer_of, key), submission.seen_size
+        await self.thread(self.core.witnessing.take, peer, submission.witnessed, seen_size)
         step = await self.feed(key, events.ReportReceived(body, None))
         if step.fault is not None:
             raise step.fault
@@ -155,7 +169,8 @@ class Answering(Driver[ResponderSession]):
             parts = self.store.get(key).receipt()
             if parts is None:
                 raise TooBusy("the report is not on the ledger yet")
-            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size))
+            witnessed = self.core.witnessing.returned(self.store.peer_of(key)) or b""
+            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size), witnessed)
 
         return await self.thread(build)
 
@@ -293,12 +308,3 @@ class Answering(Driver[ResponderSession]):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await super().close()
-
-
-def _seen_size(submission: bytes) -> int:
-    from protocol.messages import QuerySubmission
-
-    try:
-        return QuerySubmission.from_bytes(submission).seen_size
-    except ConcordatError:
-        return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from crypto.errors import BadCiphertext, BadTemplate, ConcordatError
+from crypto.errors import BadCiphertext, BadTemplate, ConcordatError, PeerFault
 from crypto.hitsearch.parameters import plan_for
 from crypto.profiles import Profile, SearchProfile
 from crypto.templates import Template
@@ -24,12 +24,19 @@ from node.sessions import SessionStore
 from node.state import QueryKeyRow
 from protocol.agreement import Agreement
 from protocol.errors import Refused
-from protocol.evidence import LogEvidence
 from protocol.exchange import commands, events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.requester import RequesterSession
 from protocol.exchange.session import Step
-from protocol.messages import AnswerHeader, ErrorReply, QuerySubmission, ReportSubmission, Signed
+from protocol.messages import (
+    AnswerHeader,
+    ErrorReply,
+    ExchangeStatus,
+    QuerySubmission,
+    ReceiptReply,
+    ReportSubmission,
+    Signed,
+)
 from protocol.policy import check
 
 ROLE: Final = "q"
@@ -66,7 +73,6 @@ class Asking(Driver[RequesterSession]):
         self._engine = engine
         self._client = client
         self._probes: dict[bytes, Probe] = {}
-        self._told: dict[str, int] = {}
 
     @property
     def _bodies(self) -> Bodies:
@@ -185,11 +191,11 @@ class Asking(Driver[RequesterSession]):
         refused = await self._register_keys(address, command)
         if refused is not None:
             return refused
-        submission, head = await self.thread(self._submission, command)
+        submission = await self.thread(self._submission, command)
         ciphertext = await self.thread(self._bodies.read, Kind.CIPHERTEXT, command.ciphertext_hash)
         body = frame_query(submission, ciphertext)
         reply = await self._client.send(address, "POST", "/v1/queries", body)
-        return self._understood(command.peer, reply, head)
+        return await self.thread(self._understood, command.peer, reply)
 
     async def _register_keys(self, address: Any, command: commands.SendQuery) -> Any:
         """Upload the evaluation keys unless the peer has them; an error reply if it does not want them."""
@@ -210,18 +216,19 @@ class Asking(Driver[RequesterSession]):
             return None
         return events.ErrorReceived(reply.body)
 
-    def _submission(self, command: commands.SendQuery) -> tuple[bytes, int]:
-        evidence, head = self._evidence(command.peer, command.entry_index, command.evidence_from)
-        submission = QuerySubmission(
-            query=command.query, evidence=evidence, seen_size=self._seen_size(command.peer)
-        )
-        return submission.to_bytes(), head
+    def _submission(self, command: commands.SendQuery) -> bytes:
+        seen_size, witnessed = self.core.witnessing.held(command.peer)
+        return QuerySubmission(
+            query=command.query,
+            evidence=self._evidence(command.peer, command.entry_index, command.evidence_from),
+            seen_size=seen_size,
+            witnessed=witnessed,
+        ).to_bytes()
 
-    def _evidence(self, peer: str, index: int, evidence_from: int | None) -> tuple[bytes, int]:
-        """Evidence of our entry, and the size that the peer will have seen once it has taken it."""
-        start = evidence_from if evidence_from is not None else self._told.get(peer, 0)
-        evidence: LogEvidence = self.core.journal.evidence(index, start)
-        return evidence.to_bytes(), self.core.journal.ledger.size
+    def _evidence(self, peer: str, index: int, evidence_from: int | None) -> bytes:
+        """Evidence of our entry, from the size that the peer says it holds, or that we know it does."""
+        start = evidence_from if evidence_from is not None else self.core.witnessing.told(peer)
+        return self.core.evidence(index, start)
 
     def _seen_size(self, peer: str) -> int:
         seen = self.core.seen(peer)
@@ -231,33 +238,55 @@ class Asking(Driver[RequesterSession]):
         address = await self.thread(self.core.address, command.peer)
         seen = await self.thread(self._seen_size, command.peer)
         path = f"/v1/queries/{command.exchange_id.hex()}?seen={seen}"
-        return self._understood(command.peer, await self._client.send(address, "GET", path), None)
+        reply = await self._client.send(address, "GET", path)
+        return await self.thread(self._understood, command.peer, reply)
 
     async def _send_report(self, command: commands.SendReport) -> Any:
         address = await self.thread(self.core.address, command.peer)
-        body, head = await self.thread(self._report, command)
+        body = await self.thread(self._report, command)
         path = f"/v1/queries/{command.exchange_id.hex()}/result"
         reply = await self._client.send(address, "POST", path, body)
         if reply.status == 200:
-            self._told[command.peer] = head
-            return events.ReceiptReceived(reply.body, None)
-        return events.ErrorReceived(reply.body)
+            fault = await self.thread(self._witnessed, command.peer, ReceiptReply, reply.body)
+            return events.ReceiptReceived(reply.body, None, fault)
+        return await self.thread(self._refused, command.peer, reply.body)
 
-    def _report(self, command: commands.SendReport) -> tuple[bytes, int]:
-        evidence, head = self._evidence(command.peer, command.entry_index, command.evidence_from)
-        report = ReportSubmission(
-            report=command.report, evidence=evidence, seen_size=self._seen_size(command.peer)
-        )
-        return report.to_bytes(), head
+    def _report(self, command: commands.SendReport) -> bytes:
+        seen_size, witnessed = self.core.witnessing.held(command.peer)
+        return ReportSubmission(
+            report=command.report,
+            evidence=self._evidence(command.peer, command.entry_index, command.evidence_from),
+            seen_size=seen_size,
+            witnessed=witnessed,
+        ).to_bytes()
 
-    def _understood(self, peer: str, reply: Reply, head: int | None) -> Any:
+    def _understood(self, peer: str, reply: Reply) -> Any:
         try:
             ErrorReply.from_bytes(reply.body)
         except ConcordatError:
-            if head is not None:
-                self._told[peer] = head
-            return events.StatusReceived(reply.body, None)
-        return events.ErrorReceived(reply.body)
+            fault = self._witnessed(peer, ExchangeStatus, reply.body)
+            return events.StatusReceived(reply.body, None, fault)
+        return self._refused(peer, reply.body)
+
+    def _refused(self, peer: str, body: bytes) -> events.ErrorReceived:
+        return events.ErrorReceived(body, self._witnessed(peer, ErrorReply, body))
+
+    def _witnessed(
+        self, peer: str, kind: type[ExchangeStatus | ReceiptReply | ErrorReply], body: bytes
+    ) -> PeerFault | None:
+        """Take our checkpoint that comes with a reply; what is wrong with it, if anything.
+
+        A proof that our own ledger was rolled back goes through: nothing of ours goes on then.
+        """
+        try:
+            reply = kind.from_bytes(body)
+        except ConcordatError:
+            return None  # the session says what is wrong with an unreadable reply
+        try:
+            self.core.witnessing.take_reply(peer, reply)
+        except PeerFault as fault:
+            return fault
+        return None
 
     # The answer
 

@@ -31,6 +31,7 @@ from node.peer import Address
 from node.profiles import DIGESTS, builtin
 from node.setup import make_descriptor
 from node.state import PeerRow, State, open_engine
+from node.witnessing import Witnessing
 from protocol import statements
 from protocol.agreement import Agreement, read_agreement
 from protocol.descriptor import Descriptor, read_descriptor
@@ -83,6 +84,7 @@ class NodeCore:
         self._agreements: dict[bytes, Agreement] = {}
         for digest, _, note in state.agreements():
             self._agreements[digest] = read_agreement(note)
+        self.witnessing = Witnessing(state, journal, self.parties, clock)
         self._stack = contextlib.ExitStack()
 
     @classmethod
@@ -125,6 +127,7 @@ class NodeCore:
                 paths, config, keys, descriptor, state, journal, clock, enforce_own_policy=enforce_own_policy
             )
             core.galleries.sweep()
+            core.witnessing.check_own()
             core._record_origin()
             core._stack = stack.pop_all()
             return core
@@ -161,16 +164,30 @@ class NodeCore:
 
     def record(self, shared: statements.SharedPart, private: statements.PrivatePart) -> Recorded:
         """Log one statement, now; durable on return."""
-        return self.journal.record(Statement(shared, private), self.clock())
+        return self.append(Statement(shared, private), self.clock())
+
+    def append(self, statement: Statement, time_ms: int) -> Recorded:
+        """Log one statement of a given time; durable on return.
+
+        Raises:
+            OwnLedgerContradicted: The ledger is not the one that this node signed; nothing is added to it.
+            LocalFault: As ``Journal.record``.
+        """
+        self.witnessing.require_sound()
+        return self.journal.record(statement, time_ms)
 
     def evidence(self, index: int, old_size: int) -> bytes:
         """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
+        self.witnessing.require_sound()
         return self.journal.evidence(index, old_size).to_bytes()
 
     def seen(self, country: str) -> Seen | None:
         """The newest checkpoint of a peer's ledger that was verified and stored here."""
         row = self._peer_row(country)
-        return None if row is None or row.seen_size == 0 else Seen(row.seen_size, row.seen_root)
+        if row is None or row.seen_size == 0:
+            return None
+        stored_ms = self.witnessing.state.standing(country).stored_ms
+        return Seen(row.seen_size, row.seen_root, row.seen_checkpoint, stored_ms)
 
     def _peer_row(self, country: str) -> PeerRow | None:
         return next((row for row in self.state.peers() if row.country == country), None)

@@ -18,7 +18,7 @@ from node.logging import log
 from node.sessions import SessionStore
 from protocol.errors import EventNotAllowed
 from protocol.exchange import events
-from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint
+from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint, SuspendPeer
 from protocol.exchange.session import Session, Step
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Driver(Generic[S]):
     async def dispatch(self, key: bytes, step: Step) -> None:
         """Perform the commands of a stored step, and set the session's clock."""
         for command in step.commands:
-            if not isinstance(command, RememberCheckpoint | KeepEvidence):
+            if not isinstance(command, RememberCheckpoint | KeepEvidence | SuspendPeer):
                 self._spawn(self._perform(key, command))
             if isinstance(command, KeepEvidence):
                 log("evidence kept", level="warning", peer=command.peer, code=command.code)
@@ -160,7 +160,7 @@ class Driver(Generic[S]):
 
     def _append(self, command: AppendEntry) -> Any:
         try:
-            recorded = self.core.journal.record(command.statement, command.time_ms)
+            recorded = self.core.append(command.statement, command.time_ms)
         except AlreadyRecorded:
             # Only a peer that uses one exchange id for two queries gets here; it gets no second entry.
             log("an exchange id was used twice", level="warning", exchange=command.exchange_id)

@@ -32,7 +32,7 @@ from protocol import limits
 from protocol.descriptor import Descriptor
 from protocol.errors import BadMessage, UnknownExchange, UnknownPeer
 from protocol.evidence import StaleCheckpoint
-from protocol.messages import ErrorReply, ExchangeStatus, ReportSubmission
+from protocol.messages import ErrorReply, ExchangeStatus
 
 HEAD_LIMIT: Final = 16 * 1024
 HEADER_TIMEOUT_S: Final = 30
@@ -54,6 +54,7 @@ STATUSES: Final[dict[str, int]] = {
     "wrong-message": 409,
     "replayed": 409,
     "bad-evidence": 422,
+    "bad-cosignature": 422,
     "bad-keys": 422,
     "bad-ciphertext": 422,
     "try-later": 503,
@@ -71,15 +72,18 @@ class UnknownPlan(PeerFault):
     code = "unknown-plan"
 
 
-def error_response(error: ConcordatError) -> web.Response:
-    """The documented status and ``ErrorReply`` of a typed error; of a local fault only that there is one."""
+def error_response(error: ConcordatError, held: tuple[int, bytes | None] | None = None) -> web.Response:
+    """The documented status and ``ErrorReply`` of a typed error; of a local fault only that there is one.
+
+    ``held`` goes with a stale checkpoint: the size that this node holds of the peer's ledger, and its proof.
+    """
     code, message = error.code, str(error)
     if isinstance(error, LocalFault) or not isinstance(error, PeerFault):
         code = _PUBLIC_LOCAL.get(error.code, "try-later" if error.code == "try-later" else "unavailable")
         message = "this node cannot do it now"
     status = STATUSES.get(error.code, 422 if isinstance(error, PeerFault) else 503)
-    stored = error.stored_size if isinstance(error, StaleCheckpoint) else None
-    reply = ErrorReply(code=code, message=message[: limits.MAX_ERROR_TEXT], stored_size=stored)
+    stored, witnessed = held or (None, None)
+    reply = ErrorReply(code=code, message=message[: limits.MAX_ERROR_TEXT], stored_size=stored, witnessed=witnessed)
     return web.Response(status=status, body=reply.to_bytes(), content_type=MEDIA_TYPE)
 
 
@@ -131,6 +135,10 @@ class PeerServer:
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
                 return await handler(request, self._peer(request).country)
+            except StaleCheckpoint as error:
+                peer = self._peer(request).country
+                # What is held may have grown since the fault: the size and its proof are of one look.
+                return error_response(error, await self._thread(self._core.witnessing.held, peer))
             except ConcordatError as error:
                 log("request refused", level="warning", code=error.code, step=request.path)
                 return error_response(error)
@@ -217,6 +225,8 @@ class PeerServer:
         seen = request.query.get("seen", "0")
         if not _SIZE.match(seen):
             raise BadMessage("seen: a decimal number is expected")
+        if int(seen) > await self._thread(lambda: self._core.journal.ledger.size):
+            raise BadMessage("seen: this node's ledger has no such size")
         key = await self._answering.find(peer, _exchange(request))
         return _status_reply(await self._answering.status(key, int(seen), 1.0))
 
@@ -234,9 +244,8 @@ class PeerServer:
 
     async def _result(self, request: web.Request, peer: str) -> web.StreamResponse:
         body = await _read(request, limits.MAX_SUBMISSION)
-        submission = ReportSubmission.from_bytes(body)
         key = await self._answering.find(peer, _exchange(request))
-        reply = await self._answering.report(key, body, submission.seen_size)
+        reply = await self._answering.report(key, body)
         return web.Response(body=reply, content_type=MEDIA_TYPE)
 
 

@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 from crypto.errors import SealBroken
 from node.core import NodeCore
 from node.errors import StateDamaged
-from node.state import ExchangeRow, SeenHead
+from node.state import ExchangeRow, FoundConflict, SeenHead
+from protocol.conflict import read_conflict
 from protocol.errors import UnknownExchange
-from protocol.exchange.commands import KeepEvidence, RememberCheckpoint
+from protocol.exchange.commands import KeepEvidence, RememberCheckpoint, SuspendPeer
 from protocol.exchange.parties import Parties
 from protocol.exchange.requester import RequesterSession
 from protocol.exchange.responder import ResponderSession
@@ -112,16 +113,23 @@ class SessionStore(Generic[S]):
         return self._restore(snapshot, self._core.parties(row.peer)), row
 
     def _store(self, session: S, row: ExchangeRow, step: Step) -> None:
+        now_ms = self._core.clock()
         heads = [
-            SeenHead(one.peer, one.size, one.root, one.note)
+            SeenHead(one.peer, one.size, one.root, one.note, now_ms)
             for one in step.commands
             if isinstance(one, RememberCheckpoint)
+        ]
+        found = [
+            FoundConflict(one.peer, conflict.digest, conflict.rule, one.conflict, now_ms)
+            for one in step.commands
+            if isinstance(one, SuspendPeer)
+            for conflict in [read_conflict(one.conflict)]
         ]
         evidence = [(one.peer, one.code, one.body) for one in step.commands if isinstance(one, KeepEvidence)]
         sealed = self._core.seal(self._place(row.key), session.snapshot())
         row = dataclasses.replace(row, is_open=not session.finished, snapshot=sealed)
         # What is in memory must never be ahead of the disk: if the disk refuses, it is read again.
         self._live.pop(row.key, None)
-        self._core.state.commit_step(row, heads, evidence)
+        self._core.state.commit_step(row, heads, evidence, found)
         if row.is_open:
             self._live[row.key] = (session, row)

@@ -15,109 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import StateDamaged, StorageFailed
-
-metadata = MetaData()
-
-exchanges = Table(
-    "exchanges",
+from node.tables import (
+    agreements,
+    conflicts,
+    exchanges,
+    kept_evidence,
     metadata,
-    Column("key", LargeBinary(32), primary_key=True),
-    Column("role", String(1), primary_key=True),
-    Column("peer", String(2), nullable=False),
-    Column("exchange_id", LargeBinary(16), nullable=False, index=True),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("is_open", Integer, nullable=False, index=True),
-    Column("began_refused", Integer, nullable=False),
-    Column("snapshot", LargeBinary, nullable=False),
-)
-"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
-
-search_seeds = Table(
-    "search_seeds",
-    metadata,
-    Column("query_hash", LargeBinary(32), primary_key=True),
-    Column("attempt", Integer, primary_key=True),
-    Column("sealed_seed", LargeBinary, nullable=False),
-)
-
-peers = Table(
-    "peers",
-    metadata,
-    Column("country", String(2), primary_key=True),
-    Column("descriptor", LargeBinary, nullable=False),
-    Column("accepted_ms", BigInteger, nullable=False),
-    Column("seen_size", BigInteger, nullable=False),
-    Column("seen_root", LargeBinary(32), nullable=False),
-    Column("seen_checkpoint", LargeBinary, nullable=False),
-)
-
-agreements = Table(
-    "agreements",
-    metadata,
-    Column("digest", LargeBinary(32), primary_key=True),
-    Column("peer", String(2), nullable=False),
-    Column("note", LargeBinary, nullable=False),
-    Column("accepted_ms", BigInteger, nullable=False),
-)
-
-peer_keys = Table(
-    "peer_keys",
-    metadata,
-    Column("hash", LargeBinary(32), primary_key=True),
-    Column("peer", String(2), nullable=False),
-    Column("plan", LargeBinary(32), nullable=False),
-    Column("accepted_ms", BigInteger, nullable=False),
-)
-
-query_keys = Table(
-    "query_keys",
-    metadata,
-    Column("peer", String(2), primary_key=True),
-    Column("plan", LargeBinary(32), primary_key=True),
-    Column("sealed_secret", LargeBinary, nullable=False),
-    Column("hash", LargeBinary(32), nullable=False),
-    Column("length", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-)
-
-kept_evidence = Table(
-    "kept_evidence",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("peer", String(2), nullable=False),
-    Column("code", String(64), nullable=False),
-    Column("kept_ms", BigInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
-
-profiles = Table(
-    "profiles",
-    metadata,
-    Column("digest", LargeBinary(32), primary_key=True),
-    Column("name", String(64), nullable=False),
-    Column("file", LargeBinary, nullable=False),
+    peer_keys,
+    peer_standing,
+    peers,
+    profiles,
+    query_keys,
+    search_seeds,
 )
 
 
@@ -167,6 +80,18 @@ class SeenHead:
     size: int
     root: bytes
     checkpoint: bytes
+    stored_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundConflict:
+    """A conflict file about a peer's ledger, and under which rule."""
+
+    country: str
+    digest: bytes
+    rule: str
+    body: bytes
+    found_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +111,7 @@ class State:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        with self._write() as connection:
+        with self.writing() as connection:
             metadata.create_all(connection)
 
     def close(self) -> None:
@@ -194,7 +119,8 @@ class State:
         self.engine.dispose()
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """One durable transaction; raises ``StorageFailed``."""
         try:
             with self.engine.begin() as connection:
                 yield connection
@@ -203,7 +129,8 @@ class State:
             raise StorageFailed(f"state.sqlite refused a write: {type(error).__name__}") from None
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A consistent look; raises ``StateDamaged``."""
         try:
             with self.engine.connect() as connection:
                 yield connection
@@ -217,6 +144,7 @@ class State:
         row: ExchangeRow,
         heads: Sequence[SeenHead] = (),
         evidence: Sequence[tuple[str, str, bytes]] = (),
+        found: Sequence[FoundConflict] = (),
     ) -> None:
         """Store one step of an exchange as a whole: its snapshot, newer heads of peers, evidence to keep.
 
@@ -224,10 +152,11 @@ class State:
             row: Inserted or replaced.
             heads: Each replaces the stored head of its peer if it is larger.
             evidence: (peer, code, body) of what proves that a peer broke a rule.
+            found: Conflicts; each suspends its peer.
         """
         values = {"peer": row.peer, "is_open": int(row.is_open), "snapshot": row.snapshot}
         key = (exchanges.c.key == row.key) & (exchanges.c.role == row.role)
-        with self._write() as connection:
+        with self.writing() as connection:
             changed = connection.execute(update(exchanges).where(key).values(**values))
             if changed.rowcount == 0:
                 fixed = {
@@ -239,19 +168,23 @@ class State:
                 }
                 connection.execute(insert(exchanges).values(**values, **fixed))
             for head in heads:
-                connection.execute(
+                grown = connection.execute(
                     update(peers)
                     .where((peers.c.country == head.country) & (peers.c.seen_size < head.size))
                     .values(seen_size=head.size, seen_root=head.root, seen_checkpoint=head.checkpoint)
                 )
+                if grown.rowcount:
+                    set_standing(connection, head.country, stored_ms=head.stored_ms)
             for peer, code, body in evidence:
                 kept = {"peer": peer, "code": code, "body": body, "kept_ms": row.created_ms}
                 connection.execute(insert(kept_evidence).values(**kept))
+            for one in found:
+                _put_conflict(connection, one)
 
     def evidence_codes(self) -> list[tuple[str, str]]:
         """Peer and code of all kept evidence, oldest first."""
         query = select(kept_evidence.c.peer, kept_evidence.c.code).order_by(kept_evidence.c.number)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
     def asked_under(self, exchange_id: bytes) -> list[tuple[str, bytes, bool]]:
@@ -259,7 +192,7 @@ class State:
         query = select(exchanges.c.peer, exchanges.c.key, exchanges.c.began_refused).where(
             (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == "r")
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             return [(row[0], bytes(row[1]), bool(row[2])) for row in connection.execute(query)]
 
     def opened_by(self, peer: str, exchange_id: bytes) -> bytes | None:
@@ -267,33 +200,33 @@ class State:
         query = select(exchanges.c.key).where(
             (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == "r") & (exchanges.c.peer == peer)
         )
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(query.order_by(exchanges.c.created_ms, text("rowid"))).first()
         return None if row is None else bytes(row[0])
 
     def put_seed(self, query_hash: bytes, attempt: int, sealed_seed: bytes) -> None:
         """Keep the sealed randomness of one attempt at an answer, which the ledger commits to."""
         row = {"query_hash": query_hash, "attempt": attempt, "sealed_seed": sealed_seed}
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(insert(search_seeds).values(**row))
 
     def exchange(self, key: bytes, role: str) -> ExchangeRow | None:
         """One exchange."""
         query = select(exchanges).where((exchanges.c.key == key) & (exchanges.c.role == role))
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _exchange_row(row)
 
     def all_exchanges(self) -> list[ExchangeRow]:
         """All exchanges of both roles, oldest first."""
-        with self._read() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(exchanges).order_by(exchanges.c.created_ms)).all()
         return [_exchange_row(row) for row in rows]
 
     def open_exchanges(self, role: str) -> list[ExchangeRow]:
         """All exchanges of a role that have not ended, oldest first."""
         query = select(exchanges).where((exchanges.c.role == role) & (exchanges.c.is_open == 1))
-        with self._read() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query.order_by(exchanges.c.created_ms)).all()
         return [_exchange_row(row) for row in rows]
 
@@ -302,7 +235,7 @@ class State:
         columns = (exchanges.c.role, exchanges.c.is_open)
         query = select(*columns, func.count()).group_by(*columns)
         counts = {"asked": 0, "served": 0, "open": 0}
-        with self._read() as connection:
+        with self.reading() as connection:
             for role, is_open, count in connection.execute(query):
                 counts["asked" if role == "q" else "served"] += count
                 counts["open"] += count if is_open else 0
@@ -312,7 +245,7 @@ class State:
 
     def put_peer(self, row: PeerRow) -> None:
         """Insert or replace one peer."""
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(delete(peers).where(peers.c.country == row.country))
             connection.execute(
                 insert(peers).values(
@@ -327,7 +260,7 @@ class State:
 
     def peers(self) -> list[PeerRow]:
         """All accepted peers, by country."""
-        with self._read() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(peers).order_by(peers.c.country)).all()
         return [PeerRow(*row) for row in rows]
 
@@ -336,7 +269,7 @@ class State:
     def put_agreement(self, digest: bytes, peer: str, note: bytes, accepted_ms: int) -> None:
         """Insert one agreement; the same one twice changes nothing."""
         row = {"digest": digest, "peer": peer, "note": note, "accepted_ms": accepted_ms}
-        with self._write() as connection:
+        with self.writing() as connection:
             known = select(agreements.c.digest).where(agreements.c.digest == digest)
             if connection.execute(known).first():
                 return
@@ -347,13 +280,13 @@ class State:
         query = select(agreements.c.digest, agreements.c.peer, agreements.c.note)
         if peer is not None:
             query = query.where(agreements.c.peer == peer)
-        with self._read() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query.order_by(agreements.c.accepted_ms.desc())).all()
         return [(row[0], row[1], row[2]) for row in rows]
 
     def put_profile(self, digest: bytes, name: str, file: bytes) -> None:
         """Insert one profile; the same one twice changes nothing."""
-        with self._write() as connection:
+        with self.writing() as connection:
             known = select(profiles.c.digest).where(profiles.c.digest == digest)
             if connection.execute(known).first():
                 return
@@ -361,20 +294,20 @@ class State:
 
     def profile_file(self, digest: bytes) -> bytes | None:
         """The bytes of a profile, by digest."""
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(profiles.c.file).where(profiles.c.digest == digest)).first()
         return None if row is None else bytes(row[0])
 
     def profile_named(self, name: str) -> bytes | None:
         """The bytes of the one profile of that name."""
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(profiles.c.file).where(profiles.c.name == name)).first()
         return None if row is None else bytes(row[0])
 
     def put_peer_keys(self, key_hash: bytes, peer: str, plan: bytes, accepted_ms: int) -> None:
         """Record evaluation keys whose file is complete and checked."""
         row = {"hash": key_hash, "peer": peer, "plan": plan, "accepted_ms": accepted_ms}
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(delete(peer_keys).where(peer_keys.c.hash == key_hash))
             connection.execute(insert(peer_keys).values(**row))
 
@@ -383,13 +316,13 @@ class State:
         query = select(peer_keys.c.hash).where((peer_keys.c.hash == key_hash) & (peer_keys.c.peer == peer))
         if plan is not None:
             query = query.where(peer_keys.c.plan == plan)
-        with self._read() as connection:
+        with self.reading() as connection:
             return connection.execute(query).first() is not None
 
     def put_query_keys(self, row: QueryKeyRow) -> None:
         """Insert or replace this node's keys for one peer and plan."""
         key = (query_keys.c.peer == row.peer) & (query_keys.c.plan == row.plan)
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(delete(query_keys).where(key))
             connection.execute(
                 insert(query_keys).values(
@@ -405,13 +338,13 @@ class State:
     def query_keys(self, peer: str, plan: bytes) -> QueryKeyRow | None:
         """This node's keys for one peer and plan."""
         query = select(query_keys).where((query_keys.c.peer == peer) & (query_keys.c.plan == plan))
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else QueryKeyRow(*row)
 
     def query_keys_of(self, key_hash: bytes) -> QueryKeyRow | None:
         """This node's keys by the hash of their evaluation keys."""
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(query_keys).where(query_keys.c.hash == key_hash)).first()
         return None if row is None else QueryKeyRow(*row)
 
@@ -419,3 +352,21 @@ class State:
 def _exchange_row(row: Any) -> ExchangeRow:
     flags = bool(row.is_open), bool(row.began_refused)
     return ExchangeRow(row.key, row.role, row.peer, row.exchange_id, row.created_ms, *flags, row.snapshot)
+
+
+def set_standing(connection: Connection, country: str, **values: object) -> None:
+    """Change a peer's standing within a transaction; what is not named stays."""
+    changed = connection.execute(
+        update(peer_standing).where(peer_standing.c.country == country).values(**values)
+    )
+    if changed.rowcount == 0:
+        fresh = {"stored_ms": 0, "suspended_ms": 0, "suspended_for": "", **values}
+        connection.execute(insert(peer_standing).values(country=country, **fresh))
+
+
+def _put_conflict(connection: Connection, one: FoundConflict) -> None:
+    known = select(conflicts.c.digest).where(conflicts.c.digest == one.digest)
+    if connection.execute(known).first() is None:
+        values = {"digest": one.digest, "peer": one.country, "found_ms": one.found_ms, "body": one.body}
+        connection.execute(insert(conflicts).values(**values, is_settled=0))
+    set_standing(connection, one.country, suspended_ms=one.found_ms, suspended_for=one.rule)

@@ -28,6 +28,7 @@ class RefusalReason(StrEnum):
     BAD_CIPHERTEXT_LENGTH = "bad-ciphertext-length"
     CIPHERTEXT_MISMATCH = "ciphertext-mismatch"
     BAD_CIPHERTEXT = "bad-ciphertext"
+    PEER_SUSPENDED = "peer-suspended"
     BUSY = "busy"
     INTERNAL = "internal"
 
@@ -80,13 +81,15 @@ class EvidenceRejected(PeerFault):
 
     Attributes:
         cause: The code of the rule that failed, such as ``forked-ledger``.
+        conflict: The conflict file, where the peer's log has signed what contradicts itself.
     """
 
     code = "bad-evidence"
 
-    def __init__(self, message: str, cause: str) -> None:
+    def __init__(self, message: str, cause: str, conflict: bytes | None = None) -> None:
         super().__init__(f"{cause}: {message}")
         self.cause = cause
+        self.conflict = conflict
 
 
 class OutOfOrder(PeerFault):

@@ -59,6 +59,12 @@ class ForkedLedger(PeerFault):
         self.note = note
 
 
+class RolledBackLedger(PeerFault):
+    """A smaller tree than the one we hold, with an entry that is later: the log began again from an older copy."""
+
+    code = "rolled-back-ledger"
+
+
 class NotConsistent(BadProof):
     """A consistency proof that does not verify. Not yet proof of a fork: a proof may simply be wrong."""
 
@@ -130,6 +136,7 @@ def verify_evidence(
     log: NoteVerifier,
     last_seen: tuple[int, bytes] | None,
     expected: type[SharedT],
+    stored_ms: int = 0,
 ) -> VerifiedEntry[SharedT]:
     """Check evidence against the log's key and the last head seen of that log.
 
@@ -138,19 +145,35 @@ def verify_evidence(
         log: The verifier of the peer's ledger key (its name is the ledger's origin).
         last_seen: Size and root of the newest checkpoint stored for this log; None if there is none yet.
         expected: The model of the statement that belongs here, e.g. ``QueryIntent``.
+        stored_ms: When ``last_seen`` was stored here; 0 if that is not known.
 
     Raises:
         BadEncoding, BadMessage: Something is not in its one byte form.
         BadSignature: The checkpoint is not signed by this log.
         StaleCheckpoint: Older than, or not proven from, what we hold; carries our size.
         ForkedLedger: Same size, different root.
+        RolledBackLedger: Smaller than what we hold, yet with an entry that came later.
         NotConsistent: The consistency proof does not verify.
         NotIncluded: The inclusion proof does not verify.
         BadOpening: The opening does not belong to the leaf.
         WrongStatement: Another type than expected.
     """
     signed = open_checkpoint(evidence.checkpoint, log)
+    if last_seen is not None and stored_ms and signed.checkpoint.size < last_seen[0]:
+        # A stale checkpoint is harmless only if the entry could already have been in it.
+        late = _included(evidence, signed).time_ms - stored_ms
+        if late > limits.CLOCK_SKEW:
+            raise RolledBackLedger(f"an entry {late} ms later than the {last_seen[0]} entries that we hold")
     verify_continues(signed, evidence.old_size, evidence.consistency, last_seen)
+    head = signed.checkpoint.head
+    leaf = _included(evidence, signed)
+    shared = verify_opening(leaf, evidence.opening)
+    if not isinstance(shared, expected):
+        raise WrongStatement(f"{expected.__name__} was expected, the entry is a {shared.type}")
+    return VerifiedEntry(shared, leaf, evidence.index, head, evidence.checkpoint)
+
+
+def _included(evidence: LogEvidence, signed: SignedCheckpoint) -> Leaf:
     head = signed.checkpoint.head
     try:
         merkle.verify_inclusion(
@@ -158,11 +181,7 @@ def verify_evidence(
         )
     except BadProof as error:
         raise NotIncluded(str(error)) from None
-    leaf = Leaf.from_bytes(evidence.leaf)
-    shared = verify_opening(leaf, evidence.opening)
-    if not isinstance(shared, expected):
-        raise WrongStatement(f"{expected.__name__} was expected, the entry is a {shared.type}")
-    return VerifiedEntry(shared, leaf, evidence.index, head, evidence.checkpoint)
+    return Leaf.from_bytes(evidence.leaf)
 
 
 def verify_continues(
@@ -189,6 +208,7 @@ __all__ = [
     "LogEvidence",
     "NotConsistent",
     "NotIncluded",
+    "RolledBackLedger",
     "StaleCheckpoint",
     "VerifiedEntry",
     "WrongStatement",

@@ -32,14 +32,17 @@ MAX_ENVELOPE: Final = MAX_SIGNED_MESSAGE + 256
 MAX_EVIDENCE: Final = 32 * 1024
 """Evidence from a ledger: two proofs of at most 64 hashes, a checkpoint with 16 cosignatures, an opening."""
 
-MAX_SUBMISSION: Final = MAX_ENVELOPE + MAX_EVIDENCE + 1024
-"""One signed message with its evidence."""
+MAX_WITNESSED: Final = 16 * 1024
+"""A checkpoint that comes back cosigned: two log signatures, two cosignatures, each also post-quantum."""
 
-MAX_STATUS: Final = 2 * (MAX_ENVELOPE + MAX_EVIDENCE) + 1024
-"""The largest reply: a decision and an answer header, each with its evidence."""
+MAX_SUBMISSION: Final = MAX_ENVELOPE + MAX_EVIDENCE + MAX_WITNESSED + 1024
+"""One signed message with its evidence and a witnessed checkpoint."""
 
-MAX_ERROR_REPLY: Final = 2 * 1024
-"""An error reply: a code, a sentence, a size."""
+MAX_STATUS: Final = 2 * (MAX_ENVELOPE + MAX_EVIDENCE) + MAX_WITNESSED + 1024
+"""The largest reply: a decision and an answer header, each with its evidence, and a witnessed checkpoint."""
+
+MAX_ERROR_REPLY: Final = MAX_WITNESSED + 2 * 1024
+"""An error reply: a code, a sentence, a size with its proof."""
 
 MAX_ERROR_TEXT: Final = 300
 """Characters of the sentence in an error reply."""

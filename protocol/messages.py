@@ -29,6 +29,7 @@ Reason = Annotated[RefusalReason, Field(strict=False)]
 Failure = Annotated[FailureReason, Field(strict=False)]
 EnvelopeBytes = Annotated[bytes, Field(min_length=1, max_length=limits.MAX_ENVELOPE)]
 EvidenceBytes = Annotated[bytes, Field(min_length=1, max_length=limits.MAX_EVIDENCE)]
+WitnessedBytes = Annotated[bytes, Field(min_length=1, max_length=limits.MAX_WITNESSED)]
 Blocks = Annotated[int, Field(ge=1, le=limits.MAX_BLOCKS)]
 
 
@@ -215,7 +216,9 @@ class BodyHash:
 class QuerySubmission(Model):
     """``POST /v1/queries``: followed by the ciphertext in the same body (specs/wire.md, "Bodies").
 
-    ``seen_size`` is the size of the responder's ledger that the requester last verified (0: none yet).
+    ``witnessed`` is the newest checkpoint of the responder's ledger that the requester has verified and stored,
+    with the responder's signature and the requester's cosignature; None while there is none. ``seen_size`` is its
+    size, or 0: evidence in the reply starts there.
     """
 
     LIMIT = limits.MAX_SUBMISSION
@@ -225,6 +228,7 @@ class QuerySubmission(Model):
     query: EnvelopeBytes
     evidence: EvidenceBytes
     seen_size: Count
+    witnessed: WitnessedBytes | None
 
 
 class Progress(Model):
@@ -241,7 +245,11 @@ class Progress(Model):
 
 
 class ExchangeStatus(Model):
-    """The reply to ``POST /v1/queries`` and ``GET /v1/queries/{id}``: all there is to say so far."""
+    """The reply to ``POST /v1/queries`` and ``GET /v1/queries/{id}``: all there is to say so far.
+
+    ``witnessed`` is the newest checkpoint of the requester's ledger that the responder has verified and stored, with
+    the responder's cosignature.
+    """
 
     LIMIT = limits.MAX_STATUS
 
@@ -252,6 +260,7 @@ class ExchangeStatus(Model):
     progress: Progress | None
     answer: EnvelopeBytes | None
     answer_evidence: EvidenceBytes | None
+    witnessed: WitnessedBytes | None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -261,7 +270,7 @@ class ExchangeStatus(Model):
 
 
 class ReportSubmission(Model):
-    """``POST /v1/queries/{id}/result``."""
+    """``POST /v1/queries/{id}/result``; ``seen_size`` and ``witnessed`` as in a ``QuerySubmission``."""
 
     LIMIT = limits.MAX_SUBMISSION
 
@@ -270,10 +279,11 @@ class ReportSubmission(Model):
     report: EnvelopeBytes
     evidence: EvidenceBytes
     seen_size: Count
+    witnessed: WitnessedBytes | None
 
 
 class ReceiptReply(Model):
-    """The reply to a report: the receipt and the evidence of ``query.claimed``."""
+    """The reply to a report: the receipt, the evidence of ``query.claimed``, and the cosigned checkpoint."""
 
     LIMIT = limits.MAX_SUBMISSION
 
@@ -281,12 +291,15 @@ class ReceiptReply(Model):
     type: Literal["receipt-reply"] = "receipt-reply"
     receipt: EnvelopeBytes
     evidence: EvidenceBytes
+    witnessed: WitnessedBytes
 
 
 class ErrorReply(Model):
     """Every reply with a status of 400 and above that is not an ``ExchangeStatus``.
 
-    ``stored_size`` comes with ``stale-checkpoint`` only: the size from which to prove consistency.
+    ``stored_size`` comes with ``stale-checkpoint`` only: the size from which to prove consistency. ``witnessed`` is
+    then the checkpoint of that size, signed by the reader's own log: a larger size than the reader has is a lie
+    without it, and with it the proof that the reader's ledger was rolled back.
     """
 
     LIMIT = limits.MAX_ERROR_REPLY
@@ -296,3 +309,4 @@ class ErrorReply(Model):
     code: Annotated[str, Field(pattern=r"^[a-z][a-z-]{0,63}\z")]
     message: Annotated[str, Field(min_length=1, max_length=limits.MAX_ERROR_TEXT)]
     stored_size: Count | None
+    witnessed: WitnessedBytes | None = None

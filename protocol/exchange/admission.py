@@ -1,7 +1,7 @@
 """The door of the responder: every check of a query that needs no encrypted work, in the documented order.
 
-    1 signature    2 sender and recipient    3 time window    4 replay    5 evidence    6 agreement and policy
-    7 evaluation keys    8 plan, ciphertext length and hash    9 capacity
+    1 signature    2 sender and recipient    3 time window    4 replay, suspension    5 evidence
+    6 agreement and policy    7 evaluation keys    8 plan, ciphertext length and hash    9 capacity
 
 Before 1 nothing shows who speaks, so such a message is answered with an error and counted. From 2 on it is
 the peer's own signed word: a refusal is an entry of our ledger with its reason. One exchange id gets at most
@@ -21,10 +21,10 @@ from protocol.agreement import Agreement
 from protocol.errors import EvidenceRejected, RefusalReason, Refused, Replayed
 from protocol.evidence import StaleCheckpoint, VerifiedEntry
 from protocol.exchange import checks
-from protocol.exchange.commands import Command, KeepEvidence, RememberCheckpoint
+from protocol.exchange.commands import Command, RememberCheckpoint
 from protocol.exchange.parties import Parties, PlanSizes, Seen
 from protocol.exchange.responder import ResponderRecord, ResponderSession, ResponderState
-from protocol.exchange.session import Step
+from protocol.exchange.session import Step, keep_evidence
 from protocol.messages import Query, QuerySubmission, message_hash, open_signed
 from protocol.policy import check
 from protocol.statements import QueryIntent
@@ -71,6 +71,7 @@ class Surroundings:
         keys_known: Whether this sender registered evaluation keys with this hash.
         plan: The plan of a profile digest, if this node has it and a gallery for it.
         busy: No capacity or memory for another query of this sender.
+        suspended: The operator, or evidence against the sender's ledger, has stopped exchanges with it.
     """
 
     seen: Seen | None
@@ -79,6 +80,7 @@ class Surroundings:
     keys_known: Callable[[bytes], bool]
     plan: Callable[[bytes], PlanSizes | None]
     busy: bool
+    suspended: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,15 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     entry: VerifiedEntry[QueryIntent] | None = None
     block_bytes, reason = 0, None
     try:
-        check_message(query, parties, bool(stored), now_ms)
-        entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent)
+        check_message(query, parties, bool(stored), now_ms, suspended=around.suspended)
+        entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent, now_ms)
         commands.append(_remember(entry, parties))
         checks.verify_intent(entry, query, query_hash)
         block_bytes = _check_coverage(query, arrival, around, now_ms)
     except StaleCheckpoint as fault:
         return Admission(None, Step(), fault=fault)
     except EvidenceRejected as error:
-        commands.append(KeepEvidence(parties.peer.country, error.cause, arrival.submission))
+        commands += keep_evidence(error, parties.peer.country, arrival.submission)
         reason = RefusalReason.BAD_EVIDENCE
     except Refused as refusal:
         reason = refusal.reason
@@ -152,7 +154,9 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     return Admission(session, Step((*commands, *step.commands)))
 
 
-def check_message(query: Query, parties: Parties, exchange_known: bool, now_ms: int) -> None:
+def check_message(
+    query: Query, parties: Parties, exchange_known: bool, now_ms: int, *, suspended: bool = False
+) -> None:
     """Checks 2 to 4, which need nothing but the query and the clock. Raises ``Refused``."""
     if query.requester != parties.peer.country:
         raise Refused(RefusalReason.NOT_SENDER, "the query is not in the name of its sender")
@@ -164,6 +168,8 @@ def check_message(query: Query, parties: Parties, exchange_known: bool, now_ms: 
         raise Refused(RefusalReason.OUTSIDE_TIME_WINDOW, "the query is too old, too new, or lives too long")
     if exchange_known:
         raise Refused(RefusalReason.REPLAYED, "another query came under this exchange id")
+    if suspended:
+        raise Refused(RefusalReason.PEER_SUSPENDED, "exchanges with this peer are suspended")
 
 
 def _check_coverage(query: Query, arrival: Arrival, around: Surroundings, now_ms: int) -> int:

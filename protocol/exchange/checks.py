@@ -11,8 +11,19 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from crypto.errors import ConcordatError, PeerFault
+from protocol import limits
+from protocol.conflict import Conflict
+from protocol.conflict import Rule as ConflictRule
 from protocol.errors import EvidenceRejected, WrongMessage
-from protocol.evidence import LogEvidence, StaleCheckpoint, VerifiedEntry, verify_evidence
+from protocol.evidence import (
+    ForkedLedger,
+    LogEvidence,
+    NotConsistent,
+    RolledBackLedger,
+    StaleCheckpoint,
+    VerifiedEntry,
+    verify_evidence,
+)
 from protocol.exchange.parties import Parties, Seen
 from protocol.messages import (
     AnswerHeader,
@@ -91,20 +102,58 @@ def own_query(envelope: bytes) -> Query:
     return Query.from_bytes(Signed.from_bytes(envelope).message)
 
 
-def verify_entry(body: bytes, parties: Parties, seen: Seen | None, expected: type[T]) -> VerifiedEntry[T]:
+def verify_entry(
+    body: bytes, parties: Parties, seen: Seen | None, expected: type[T], now_ms: int
+) -> VerifiedEntry[T]:
     """Verify evidence of the peer's ledger.
 
     Raises:
         StaleCheckpoint: Ask for, or be asked for, newer evidence.
-        EvidenceRejected: Everything else that is wrong with it.
+        EvidenceRejected: Everything else that is wrong with it; with a conflict file if the peer's log has signed
+            what contradicts itself.
     """
     last_seen = (seen.size, seen.root) if seen is not None else None
+    stored_ms = seen.stored_ms if seen is not None else 0
     try:
-        return verify_evidence(LogEvidence.from_bytes(body), parties.peer.ledger, last_seen, expected)
+        evidence = LogEvidence.from_bytes(body)
+    except ConcordatError as error:
+        raise EvidenceRejected(str(error), error.code) from None
+    try:
+        return verify_evidence(evidence, parties.peer.ledger, last_seen, expected, stored_ms)
     except StaleCheckpoint:
         raise
     except ConcordatError as error:
-        raise EvidenceRejected(str(error), error.code) from None
+        conflict = _conflict(error, evidence, parties, seen, now_ms)
+        raise EvidenceRejected(str(error), error.code, conflict) from None
+
+
+CONFLICTS: Final[dict[type[ConcordatError], ConflictRule]] = {
+    ForkedLedger: "fork",
+    RolledBackLedger: "rollback",
+    NotConsistent: "inconsistent",
+}
+"""What convicts the peer's log, or accuses it until it proves otherwise."""
+
+
+def _conflict(
+    error: ConcordatError, evidence: LogEvidence, parties: Parties, seen: Seen | None, now_ms: int
+) -> bytes | None:
+    rule = CONFLICTS.get(type(error))
+    if rule is None or seen is None or not seen.note:
+        return None
+    late = rule == "rollback"
+    return Conflict(
+        rule=rule,
+        log=parties.peer.ledger.vkey,
+        holder=parties.country,
+        seen_ms=seen.stored_ms,
+        shown_ms=now_ms,
+        seen=seen.note,
+        shown=evidence.checkpoint,
+        proof=tuple(evidence.inclusion if late else evidence.consistency),
+        index=evidence.index if late else 0,
+        entry=evidence.leaf if late else b"",
+    ).to_bytes()
 
 
 def verify_intent(entry: VerifiedEntry[QueryIntent], query: Query, query_hash: bytes) -> None:
@@ -116,7 +165,7 @@ def verify_intent(entry: VerifiedEntry[QueryIntent], query: Query, query_hash: b
 
 
 def verify_status(
-    body: bytes, parties: Parties, query_envelope: bytes, intent_leaf: bytes, seen: Seen | None
+    body: bytes, parties: Parties, query_envelope: bytes, intent_leaf: bytes, seen: Seen | None, now_ms: int
 ) -> VerifiedStatus:
     """Check all that a responder says about our query.
 
@@ -129,7 +178,8 @@ def verify_status(
     query = own_query(query_envelope)
     query_hash = message_hash(query_envelope)
     decision = _open(Decision, status.decision, parties, query, query_hash)
-    entry = _decision_entry(decision, status.decision_evidence, parties, seen)
+    _check_time(decision.decided_ms, query, now_ms)
+    entry = _decision_entry(decision, status.decision_evidence, parties, seen, now_ms)
     _same(entry.shared, query, ASKED_FIELDS if isinstance(entry.shared, Asked) else REPLY_FIELDS)
     _equal(getattr(entry.shared, "query_hash", None), query_hash, "query_hash")
     if isinstance(entry.shared, QueryAccepted):
@@ -137,12 +187,15 @@ def verify_status(
         _equal(entry.shared.intent_leaf, intent_leaf, "intent_leaf")
     elif isinstance(entry.shared, QueryRefused | QueryFailed):
         _equal(entry.shared.reason, str(decision.reason), "reason")
+    if decision.outcome == "accepted" and status.witnessed is None:
+        raise WrongMessage("an acceptance without the requester's checkpoint, cosigned")
     if status.answer is None or status.answer_evidence is None:
         return VerifiedStatus(decision, status.decision, entry, status.progress, None, None, None)
     if decision.outcome != "accepted":
         raise WrongMessage("an answer to a query that was not accepted")
     answer = _open(AnswerHeader, status.answer, parties, query, query_hash)
-    answered = verify_entry(status.answer_evidence, parties, seen, QueryAnswered)
+    _check_time(answer.answered_ms, query, now_ms)
+    answered = verify_entry(status.answer_evidence, parties, seen, QueryAnswered, now_ms)
     _same(answered.shared, query, REPLY_FIELDS)
     _equal(answered.shared.query_hash, query_hash, "query_hash")
     _same(answered.shared, answer, ("answer_hash", "blocks"))
@@ -152,7 +205,12 @@ def verify_status(
 
 
 def verify_receipt(
-    body: bytes, parties: Parties, query_envelope: bytes, report_envelope: bytes, seen: Seen | None
+    body: bytes,
+    parties: Parties,
+    query_envelope: bytes,
+    report_envelope: bytes,
+    seen: Seen | None,
+    now_ms: int,
 ) -> tuple[bytes, VerifiedEntry[QueryClaimed]]:
     """The envelope of a receipt for this report, and the responder's entry; errors as ``verify_status``."""
     reply = ReceiptReply.from_bytes(body)
@@ -162,8 +220,9 @@ def verify_receipt(
     receipt = _open(Receipt, reply.receipt, parties, query, query_hash)
     if receipt.report_hash != report_hash:
         raise WrongMessage("a receipt for another report")
+    _check_time(receipt.received_ms, query, now_ms)
     report = ResultReport.from_bytes(Signed.from_bytes(report_envelope).message)
-    entry = verify_entry(reply.evidence, parties, seen, QueryClaimed)
+    entry = verify_entry(reply.evidence, parties, seen, QueryClaimed, now_ms)
     _same(entry.shared, query, REPLY_FIELDS)
     _equal(entry.shared.query_hash, query_hash, "query_hash")
     _equal(entry.shared.report_hash, report_hash, "report_hash")
@@ -172,7 +231,12 @@ def verify_receipt(
 
 
 def verify_report(
-    body: bytes, parties: Parties, query_envelope: bytes, answer: tuple[bytes, int] | None, seen: Seen | None
+    body: bytes,
+    parties: Parties,
+    query_envelope: bytes,
+    answer: tuple[bytes, int] | None,
+    seen: Seen | None,
+    now_ms: int,
 ) -> VerifiedReport:
     """Check a requester's report against what we answered: ``answer`` is (hash, blocks), None if nothing.
 
@@ -183,12 +247,13 @@ def verify_report(
     query = own_query(query_envelope)
     query_hash = message_hash(query_envelope)
     report = _open(ResultReport, submission.report, parties, query, query_hash)
+    _check_time(report.reported_ms, query, now_ms)
     if report.outcome != "failed":
         if answer is None or report.answer_hash != answer[0]:
             raise WrongMessage("a result of an answer that was not given")
         if report.hits > answer[1] * SLOTS_PER_BLOCK:
             raise WrongMessage("more hits than the answer has slots")
-    entry = verify_entry(submission.evidence, parties, seen, QueryResult)
+    entry = verify_entry(submission.evidence, parties, seen, QueryResult, now_ms)
     _same(entry.shared, query, REPLY_FIELDS)
     _equal(entry.shared.query_hash, query_hash, "query_hash")
     _same(entry.shared, report, OUTCOME_FIELDS)
@@ -204,14 +269,20 @@ def report_envelope(body: bytes) -> bytes | None:
 
 
 def _decision_entry(
-    decision: Decision, evidence: bytes, parties: Parties, seen: Seen | None
+    decision: Decision, evidence: bytes, parties: Parties, seen: Seen | None, now_ms: int
 ) -> VerifiedEntry[SharedPart]:
     kinds: dict[str, type[SharedPart]] = {
         "accepted": QueryAccepted,
         "refused": QueryRefused,
         "failed": QueryFailed,
     }
-    return verify_entry(evidence, parties, seen, kinds[decision.outcome])
+    return verify_entry(evidence, parties, seen, kinds[decision.outcome], now_ms)
+
+
+def _check_time(said_ms: int, query: Query, now_ms: int) -> None:
+    """What is said about a query was said after the query was made, and not in the future; clocks may differ."""
+    if not query.created_ms - limits.CLOCK_SKEW <= said_ms <= now_ms + limits.CLOCK_SKEW:
+        raise WrongMessage("the message's time is before its query's, or in the future")
 
 
 def _open(kind: type[S], envelope: bytes, parties: Parties, query: Query, query_hash: bytes) -> S:

@@ -2,7 +2,8 @@
 
 A node handles a step like this, in this order:
 
-1. in one transaction: store ``session.snapshot()``, every ``RememberCheckpoint`` and every ``KeepEvidence``;
+1. in one transaction: store ``session.snapshot()``, every ``RememberCheckpoint``, ``KeepEvidence`` and
+   ``SuspendPeer``;
 2. perform the other commands, and feed what comes of them back as events;
 3. after a restart: restore every session that is not ``finished`` and feed it ``Restarted``, which repeats
    its outstanding commands. Any command may be performed twice, and each is made so that this does no harm.
@@ -49,6 +50,18 @@ class KeepEvidence:
     peer: str
     code: str
     body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SuspendPeer:
+    """The peer's log contradicts itself: no exchange with it until the operator has acted.
+
+    ``conflict`` is the file that shows it. Store both in the same transaction as the step, then write the file and
+    the entry ``peer.suspended``; both may be written again.
+    """
+
+    peer: str
+    conflict: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -160,6 +173,7 @@ Command = (
     AppendEntry
     | RememberCheckpoint
     | KeepEvidence
+    | SuspendPeer
     | DiscardBodies
     | EncryptProbe
     | SendQuery

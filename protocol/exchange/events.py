@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from crypto.errors import PeerFault
 from protocol.errors import RefusalReason
 from protocol.exchange.parties import Seen
 
@@ -56,17 +57,25 @@ class ProbeFailed:
 
 @dataclass(frozen=True)
 class StatusReceived:
-    """The peer answered a ``SendQuery`` or ``FetchStatus`` with an ``ExchangeStatus`` (its raw bytes)."""
+    """The peer answered a ``SendQuery`` or ``FetchStatus`` with an ``ExchangeStatus`` (its raw bytes).
+
+    ``fault`` is what the node found wrong with the witnessed checkpoint in it, which is held against our own ledger.
+    """
 
     body: bytes = field(repr=False)
     seen: Seen | None
+    fault: PeerFault | None = None
 
 
 @dataclass(frozen=True)
 class ErrorReceived:
-    """The peer answered with an ``ErrorReply`` (its raw bytes, or empty when there was no readable body)."""
+    """The peer answered with an ``ErrorReply`` (its raw bytes, or empty when there was no readable body).
+
+    ``fault`` as in ``StatusReceived``: above all a size of our ledger that we never signed.
+    """
 
     body: bytes = field(repr=False)
+    fault: PeerFault | None = None
 
 
 @dataclass(frozen=True)
@@ -96,10 +105,11 @@ class AnswerUnusable:
 
 @dataclass(frozen=True)
 class ReceiptReceived:
-    """The peer answered a ``SendReport`` with a ``ReceiptReply`` (its raw bytes)."""
+    """The peer answered a ``SendReport`` with a ``ReceiptReply`` (its raw bytes); ``fault`` as above."""
 
     body: bytes = field(repr=False)
     seen: Seen | None
+    fault: PeerFault | None = None
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from crypto.note import NoteVerifier
+from crypto.note import CosignatureVerifier, Ed25519Verifier
 from crypto.signing import SigningKey, VerifyKey
+from protocol.witnessing import witness_verifier
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The newest checkpoint of the peer's ledger that this node has verified and stored."""
+    """The newest checkpoint of the peer's ledger that this node has verified and stored.
+
+    Attributes:
+        size: Number of entries.
+        root: 32 bytes.
+        note: The signed checkpoint; empty only where no conflict can be shown.
+        stored_ms: When this node stored it, by its own clock; 0 if that is not known.
+    """
 
     size: int
     root: bytes
+    note: bytes = field(default=b"", repr=False)
+    stored_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,12 @@ class Peer:
 
     country: str
     identity: VerifyKey
-    ledger: NoteVerifier
+    ledger: Ed25519Verifier
+
+    @property
+    def witness(self) -> CosignatureVerifier:
+        """The key by which the peer cosigns."""
+        return witness_verifier(self.country, self.identity)
 
 
 @dataclass(frozen=True)

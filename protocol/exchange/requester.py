@@ -271,9 +271,11 @@ class RequesterSession(Session[RequesterRecord]):
 
     def _status(self, event: events.StatusReceived, now_ms: int) -> Step:
         record = self._record
+        if event.fault is not None:
+            return self._broken(event.fault, event.body, now_ms)
         try:
             status = checks.verify_status(
-                event.body, self._parties, self._envelope, record.intent_leaf or b"", event.seen
+                event.body, self._parties, self._envelope, record.intent_leaf or b"", event.seen, now_ms
             )
             self._check_against_earlier(status)
         except StaleCheckpoint:
@@ -345,6 +347,10 @@ class RequesterSession(Session[RequesterRecord]):
             reply = ErrorReply.from_bytes(event.body)
         except (BadEncoding, BadMessage):
             return self._retry(event, now_ms)
+        if event.fault is not None:
+            if self.state is not RequesterState.REPORTING:
+                return self._broken(event.fault, event.body, now_ms)
+            return Step(self._keep(event.fault, event.body) + self._finish(self._end()).commands)
         if reply.code == "stale-checkpoint" and reply.stored_size is not None:
             if self._record.stale < limits.MAX_STALE_RETRIES:
                 self._update(stale=self._record.stale + 1, evidence_from=reply.stored_size, retry_ms=now_ms)
@@ -360,8 +366,10 @@ class RequesterSession(Session[RequesterRecord]):
 
     def _receipt(self, event: events.ReceiptReceived, now_ms: int) -> Step:
         try:
+            if event.fault is not None:
+                raise event.fault
             envelope, entry = checks.verify_receipt(
-                event.body, self._parties, self._envelope, self._record.report or b"", event.seen
+                event.body, self._parties, self._envelope, self._record.report or b"", event.seen, now_ms
             )
         except StaleCheckpoint:
             return self._again(now_ms)

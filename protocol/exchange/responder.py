@@ -60,8 +60,13 @@ class StatusParts:
     answer: bytes | None
     answer_index: int | None
 
-    def to_bytes(self, evidence: Callable[[int], bytes]) -> bytes:
-        """The ``ExchangeStatus``; ``evidence(index)`` gives ``LogEvidence`` bytes from the peer's size."""
+    def to_bytes(self, evidence: Callable[[int], bytes], witnessed: bytes | None) -> bytes:
+        """The ``ExchangeStatus``.
+
+        Args:
+            evidence: Gives the ``LogEvidence`` bytes of an entry, from the size that the peer has seen.
+            witnessed: The newest checkpoint held of the peer's ledger, cosigned.
+        """
         answered = self.answer is not None and self.answer_index is not None
         return ExchangeStatus(
             decision=self.decision,
@@ -69,6 +74,7 @@ class StatusParts:
             progress=self.progress,
             answer=self.answer if answered else None,
             answer_evidence=evidence(self.answer_index) if self.answer_index is not None else None,
+            witnessed=witnessed,
         ).to_bytes()
 
 
@@ -79,9 +85,11 @@ class ReceiptParts:
     receipt: bytes
     claim_index: int
 
-    def to_bytes(self, evidence: Callable[[int], bytes]) -> bytes:
-        """The ``ReceiptReply``; ``evidence`` as in ``StatusParts``."""
-        return ReceiptReply(receipt=self.receipt, evidence=evidence(self.claim_index)).to_bytes()
+    def to_bytes(self, evidence: Callable[[int], bytes], witnessed: bytes) -> bytes:
+        """The ``ReceiptReply``; arguments as in ``StatusParts``."""
+        return ReceiptReply(
+            receipt=self.receipt, evidence=evidence(self.claim_index), witnessed=witnessed
+        ).to_bytes()
 
 
 class ResponderSession(Session[ResponderRecord]):
@@ -303,7 +311,7 @@ class ResponderSession(Session[ResponderRecord]):
         record = self._record
         answer = (record.answer_hash, record.blocks) if record.answer_hash is not None else None
         try:
-            report = checks.verify_report(event.body, self._parties, record.query, answer, event.seen)
+            report = checks.verify_report(event.body, self._parties, record.query, answer, event.seen, now_ms)
         except StaleCheckpoint as error:
             return Step(fault=error)
         except PeerFault as error:

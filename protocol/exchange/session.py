@@ -18,7 +18,7 @@ from crypto.errors import BadEncoding, PeerFault
 from protocol import limits
 from protocol.errors import BadMessage, BadSnapshot, EventNotAllowed, EvidenceRejected, OutOfOrder, TryLater
 from protocol.evidence import VerifiedEntry
-from protocol.exchange.commands import AppendEntry, Command, KeepEvidence, RememberCheckpoint
+from protocol.exchange.commands import AppendEntry, Command, KeepEvidence, RememberCheckpoint, SuspendPeer
 from protocol.exchange.parties import Parties
 from protocol.model import ExchangeId, Millis, Model
 from protocol.statements import Statement
@@ -163,13 +163,20 @@ class Session(Generic[R]):
         peer = self._parties.peer.country
         return (RememberCheckpoint(peer, newest.head.size, newest.head.root, newest.checkpoint),)
 
-    def _keep(self, error: PeerFault, body: bytes) -> tuple[KeepEvidence, ...]:
+    def _keep(self, error: PeerFault, body: bytes) -> tuple[Command, ...]:
         """Keep the first proof of a session; a peer that repeats itself must not fill the disk."""
         if self._record.kept:
             return ()
         self._update(kept=True)
-        code = error.cause if isinstance(error, EvidenceRejected) else error.code
-        return (KeepEvidence(self._parties.peer.country, code, body),)
+        return keep_evidence(error, self._parties.peer.country, body)
+
+
+def keep_evidence(error: PeerFault, peer: str, body: bytes) -> tuple[Command, ...]:
+    """Keep what a peer sent; suspend it if its log contradicts itself."""
+    if not isinstance(error, EvidenceRejected):
+        return (KeepEvidence(peer, error.code, body),)
+    kept = KeepEvidence(peer, error.cause, body)
+    return (kept,) if error.conflict is None else (kept, SuspendPeer(peer, error.conflict))
 
 
 def backoff(attempts: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crypto import merkle
 from crypto.contexts import Context, hash_fields
 from crypto.note import Ed25519Signer, sign_note
+from crypto.signing import SigningKey
 from protocol.checkpoint import Checkpoint
 from protocol.evidence import LogEvidence
 from protocol.statements import (
@@ -16,6 +17,7 @@ from protocol.statements import (
     private_digest,
     shared_digest,
 )
+from protocol.witnessing import cosign, witness_signer
 
 
 class MemoryLedger:
@@ -71,6 +73,11 @@ class MemoryLedger:
             old_size=old_size,
             consistency=merkle.consistency_proof(old_size, size, reader) if old_size < size else [],
         ).to_bytes()
+
+    def witnessed(self, country: str, identity: SigningKey, now_ms: int, size: int | None = None) -> bytes:
+        """The checkpoint of ``size`` (default: now) as the node of ``country`` returns it, cosigned."""
+        size = len(self.leaves) if size is None else size
+        return cosign(self.checkpoint(size), self.signer.verifier, witness_signer(country, identity, now_ms))
 
     def kinds(self, exchange_id: bytes) -> list[str]:
         """The statement types of one exchange, in order."""

@@ -17,6 +17,7 @@ from memory_ledger import MemoryLedger
 from parties import KEYS, PLAN, PROFILE, ledger_signer, parties
 
 from crypto.contexts import Context, hash_fields
+from crypto.errors import PeerFault
 from protocol import limits
 from protocol.agreement import Agreement
 from protocol.errors import TryLater, UnknownExchange
@@ -36,6 +37,7 @@ from protocol.messages import (
     ReportSubmission,
     message_hash,
 )
+from protocol.witnessing import cosign, open_witnessed, witness_signer
 
 TIMEOUT = 2_000
 RESTART = 1_500
@@ -63,7 +65,8 @@ class Disk:
     sessions: dict[bytes, bytes] = field(default_factory=dict)
     stored: dict[bytes, list[StoredQuery]] = field(default_factory=dict)
     seen: Seen | None = None
-    peer_holds: int = 0
+    cosigned: dict[int, bytes] = field(default_factory=dict)
+    conflicts: list[bytes] = field(default_factory=list)
     bodies: set[bytes] = field(default_factory=set)
     kept: list[str] = field(default_factory=list)
 
@@ -190,9 +193,11 @@ class Node:
         for command in step.commands:
             if isinstance(command, commands.RememberCheckpoint):
                 if self.disk.seen is None or command.size > self.disk.seen.size:
-                    self.disk.seen = Seen(command.size, command.root)
+                    self.disk.seen = Seen(command.size, command.root, command.note, self.world.now)
             elif isinstance(command, commands.KeepEvidence):
                 self.disk.kept.append(command.code)
+            elif isinstance(command, commands.SuspendPeer):
+                self.disk.conflicts.append(command.conflict)
         self.world.point(self)
         for command in step.commands:
             self.perform(key, command)
@@ -266,19 +271,14 @@ class Node:
 
     # Requests
 
-    def call(self, key: bytes, request: Callable[[Node, Reply], None], size: int = 0) -> None:
-        """Send a request; feed what comes back, or that nothing came in time.
-
-        ``size`` is that of our ledger in the evidence sent: once the peer answers, it holds that much.
-        """
+    def call(self, key: bytes, request: Callable[[Node, Reply], None]) -> None:
+        """Send a request; feed what comes back, or that nothing came in time."""
         world, done = self.world, [False]
 
         def arrived(kind: str, body: bytes) -> None:
             def take() -> None:
                 if not done[0]:
                     done[0] = True
-                    if kind != "error":
-                        self.disk.peer_holds = max(self.disk.peer_holds, size)
                     self.feed(key, self.as_event(kind, body))
 
             life = self.life
@@ -298,29 +298,61 @@ class Node:
     def as_event(self, kind: str, body: bytes) -> object:
         match kind:
             case "status":
-                return events.StatusReceived(body, self.disk.seen)
+                fault = self.take(ExchangeStatus.from_bytes(body).witnessed)
+                return events.StatusReceived(body, self.disk.seen, fault)
             case "receipt":
-                return events.ReceiptReceived(body, self.disk.seen)
+                fault = self.take(ReceiptReply.from_bytes(body).witnessed)
+                return events.ReceiptReceived(body, self.disk.seen, fault)
             case "answer":
                 return events.AnswerFetched(body, 2 * PLAN.answer_block_bytes)
             case _:
-                return events.ErrorReceived(body)
+                return events.ErrorReceived(body, self.take(ErrorReply.from_bytes(body).witnessed))
+
+    # Witnessing
+
+    def returned(self) -> bytes | None:
+        """The newest checkpoint held of the peer's ledger, cosigned."""
+        if self.disk.seen is None:
+            return None
+        signer = witness_signer(self.country, self.parties.identity, self.world.now)
+        return cosign(self.disk.seen.note, self.parties.peer.ledger, signer)
+
+    def take(self, note: bytes | None) -> PeerFault | None:
+        """Take our own checkpoint, come back cosigned."""
+        if note is None:
+            return None
+        ledger = self.disk.ledger
+
+        def root_at(size: int) -> bytes | None:
+            return ledger.root(size) if size <= len(ledger.leaves) else None
+
+        try:
+            found = open_witnessed(
+                note, ledger.signer.verifier, self.parties.peer.witness, root_at, self.world.now
+            )
+        except PeerFault as fault:
+            return fault
+        self.disk.cosigned[found.head.size] = found.note
+        return None
 
     def send_query(self, key: bytes, command: commands.SendQuery) -> None:
-        old = self.disk.peer_holds if command.evidence_from is None else command.evidence_from
+        old = max(self.disk.cosigned, default=0) if command.evidence_from is None else command.evidence_from
         evidence = self.disk.ledger.evidence(command.entry_index, old)
         seen = self.disk.seen.size if self.disk.seen else 0
-        body = QuerySubmission(query=command.query, evidence=evidence, seen_size=seen).to_bytes()
+        body = QuerySubmission(
+            query=command.query, evidence=evidence, seen_size=seen, witnessed=self.returned()
+        ).to_bytes()
         arrival = Arrival(body, command.ciphertext_hash, PLAN.query_bytes)
-        self.call(key, lambda peer, reply: peer.post_query(arrival, reply), len(self.disk.ledger.leaves))
+        self.call(key, lambda peer, reply: peer.post_query(arrival, reply))
 
     def send_report(self, key: bytes, command: commands.SendReport) -> None:
-        old = self.disk.peer_holds if command.evidence_from is None else command.evidence_from
+        old = max(self.disk.cosigned, default=0) if command.evidence_from is None else command.evidence_from
         evidence = self.disk.ledger.evidence(command.entry_index, old)
         seen = self.disk.seen.size if self.disk.seen else 0
-        body = ReportSubmission(report=command.report, evidence=evidence, seen_size=seen).to_bytes()
-        size = len(self.disk.ledger.leaves)
-        self.call(key, lambda peer, reply: peer.post_report(command.exchange_id, body, reply), size)
+        body = ReportSubmission(
+            report=command.report, evidence=evidence, seen_size=seen, witnessed=self.returned()
+        ).to_bytes()
+        self.call(key, lambda peer, reply: peer.post_report(command.exchange_id, body, reply))
 
     # Serving
 
@@ -336,7 +368,9 @@ class Node:
         )
 
     def post_query(self, arrival: Arrival, reply: Reply) -> None:
-        seen = QuerySubmission.from_bytes(arrival.submission).seen_size
+        submission = QuerySubmission.from_bytes(arrival.submission)
+        seen = submission.seen_size
+        assert self.take(submission.witnessed) is None
         admission = admit(arrival, self.surroundings(), self.parties, self.world.now)
         if admission.fault is not None:
             stored = admission.fault.stored_size if isinstance(admission.fault, StaleCheckpoint) else None
@@ -355,7 +389,7 @@ class Node:
         if parts is None:
             self.refuse(TryLater.code, None, reply)
             return
-        body = parts.to_bytes(lambda index: self.disk.ledger.evidence(index, seen))
+        body = parts.to_bytes(lambda index: self.disk.ledger.evidence(index, seen), self.returned())
         self.world.point(self)
         reply("status", body)
 
@@ -391,7 +425,9 @@ class Node:
         if session is None:
             self.refuse(UnknownExchange.code, None, reply)
             return
-        seen = ReportSubmission.from_bytes(body).seen_size
+        submission = ReportSubmission.from_bytes(body)
+        seen = submission.seen_size
+        assert self.take(submission.witnessed) is None
         step = self.feed(session.query_hash, events.ReportReceived(body, self.disk.seen))
         parts = session.receipt()
         if step.fault is not None:
@@ -400,13 +436,17 @@ class Node:
         elif parts is None:
             self.refuse(TryLater.code, None, reply)
         else:
-            receipt = parts.to_bytes(lambda index: self.disk.ledger.evidence(index, seen))
+            witnessed = self.returned()
+            assert witnessed is not None
+            receipt = parts.to_bytes(lambda index: self.disk.ledger.evidence(index, seen), witnessed)
             self.world.point(self)
             reply("receipt", receipt)
 
     def refuse(self, code: str, stored_size: int | None, reply: Reply) -> None:
         self.refused_evidence.append(code)
-        reply("error", ErrorReply(code=code, message="not now", stored_size=stored_size).to_bytes())
+        witnessed = self.returned() if stored_size is not None else None
+        body = ErrorReply(code=code, message="not now", stored_size=stored_size, witnessed=witnessed)
+        reply("error", body.to_bytes())
 
 
 def pair(world: World, agreement: Agreement) -> tuple[Node, Node]:

@@ -58,10 +58,17 @@ REPORT = ResultReport.model_validate(
 RECEIPT = Receipt.model_validate({**NAMES, "report_hash": bytes(32), "received_ms": 1})
 SIGNED: list[SignedMessage] = [query(), DECISION, HEADER, REPORT, RECEIPT]
 PLAIN: list[Model] = [
-    QuerySubmission(query=b"q", evidence=b"e", seen_size=0),
-    ExchangeStatus(decision=b"d", decision_evidence=b"e", progress=None, answer=None, answer_evidence=None),
-    ReportSubmission(report=b"r", evidence=b"e", seen_size=2**62),
-    ReceiptReply(receipt=b"r", evidence=b"e"),
+    QuerySubmission(query=b"q", evidence=b"e", seen_size=0, witnessed=None),
+    ExchangeStatus(
+        decision=b"d",
+        decision_evidence=b"e",
+        progress=None,
+        answer=None,
+        answer_evidence=None,
+        witnessed=b"w",
+    ),
+    ReportSubmission(report=b"r", evidence=b"e", seen_size=2**62, witnessed=b"w"),
+    ReceiptReply(receipt=b"r", evidence=b"e", witnessed=b"w"),
     ErrorReply(code="try-later", message="m", stored_size=None),
 ]
 
@@ -215,17 +222,21 @@ def test_the_largest_messages_fit_their_limits() -> None:
     envelope = sign(query(authority=text, **names), KEY)
     assert len(envelope) <= limits.MAX_ENVELOPE
     most, evidence = bytes(limits.MAX_ENVELOPE), bytes(limits.MAX_EVIDENCE)
+    note = bytes(limits.MAX_WITNESSED)
     for message in (
-        QuerySubmission(query=most, evidence=evidence, seen_size=2**63 - 1),
-        ReceiptReply(receipt=most, evidence=evidence),
+        QuerySubmission(query=most, evidence=evidence, seen_size=2**63 - 1, witnessed=note),
+        ReceiptReply(receipt=most, evidence=evidence, witnessed=note),
         ExchangeStatus(
             decision=most,
             decision_evidence=evidence,
             progress=Progress(done=limits.MAX_BLOCKS, total=limits.MAX_BLOCKS),
             answer=most,
             answer_evidence=evidence,
+            witnessed=note,
         ),
-        ErrorReply(code="x" * 64, message="\U0001f4a9" * limits.MAX_ERROR_TEXT, stored_size=2**63 - 1),
+        ErrorReply(
+            code="x" * 64, message="\U0001f4a9" * limits.MAX_ERROR_TEXT, stored_size=2**63 - 1, witnessed=note
+        ),
     ):
         assert type(message).from_bytes(message.to_bytes()) == message
 

@@ -59,6 +59,7 @@ class Chile:
     def __init__(self) -> None:
         self.ledger = MemoryLedger(ledger_signer("CL"))
         self.key = named_key("CL identity")
+        self.witnessed: bytes | None = b"a checkpoint that the node looks at"
 
     def decision(self, outcome: str = "accepted", **changes: Any) -> bytes:
         reason = None if outcome == "accepted" else RefusalReason.BUSY
@@ -91,6 +92,7 @@ class Chile:
             progress=None,
             answer=answer[0] if answer else None,
             answer_evidence=self.ledger.evidence(answer[1], old) if answer else None,
+            witnessed=self.witnessed,
         ).to_bytes()
 
 
@@ -189,7 +191,7 @@ def test_a_bad_status_ends_the_query_and_is_kept(
     body = make(Chile())
     if error is not BadMessage:
         with pytest.raises(error):
-            checks.verify_status(body, US, QUERY, LEAF, None)
+            checks.verify_status(body, US, QUERY, LEAF, None, NOW)
     step = session.handle(events.StatusReceived(body, None), NOW)
     assert session.state is RequesterState.LOGGING_RESULT
     evidence = error is EvidenceRejected
@@ -203,7 +205,7 @@ def test_stale_evidence_is_fetched_again_and_a_fork_is_not() -> None:
     body = good(chile)
     session = waiting()
     with pytest.raises(StaleCheckpoint):
-        checks.verify_status(body, US, QUERY, LEAF, Seen(3, bytes(32)))
+        checks.verify_status(body, US, QUERY, LEAF, Seen(3, bytes(32)), NOW)
     session.handle(events.StatusReceived(body, Seen(3, bytes(32))), NOW)
     assert session.state is RequesterState.SENDING
     step = session.handle(events.StatusReceived(body, Seen(2, bytes(32))), NOW)
@@ -270,14 +272,14 @@ def submission(envelope: bytes, outcome: str = "hit", hits: int = 1) -> bytes:
         "cancelled" if failed else None,  # type: ignore[arg-type]
     )
     index = ledger.append(entry, NOW)
-    return ReportSubmission(report=envelope, evidence=ledger.evidence(index, 0), seen_size=0).to_bytes()
+    return ReportSubmission(report=envelope, evidence=ledger.evidence(index, 0), seen_size=0, witnessed=None).to_bytes()
 
 
 def test_good_reports_are_believed() -> None:
     answer = (ANSWER, 2)
-    assert checks.verify_report(submission(report()), CL, QUERY, answer, None).report.hits == 1
+    assert checks.verify_report(submission(report()), CL, QUERY, answer, None, NOW).report.hits == 1
     failed = submission(report("failed"), "failed", 0)
-    assert checks.verify_report(failed, CL, QUERY, None, None).report.outcome == "failed"
+    assert checks.verify_report(failed, CL, QUERY, None, None, NOW).report.outcome == "failed"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_good_reports_are_believed() -> None:
 )
 def test_bad_reports_are_not(body: bytes, answer: Any, error: type[PeerFault]) -> None:
     with pytest.raises(error):
-        checks.verify_report(body, CL, QUERY, answer, None)
+        checks.verify_report(body, CL, QUERY, answer, None, NOW)
 
 
 def receipt_reply(report_envelope: bytes, named: bytes, claimed: bytes) -> bytes:
@@ -303,13 +305,13 @@ def receipt_reply(report_envelope: bytes, named: bytes, claimed: bytes) -> bytes
     index = ledger.append(entries.claimed_entry(QUERY, claimed), NOW)
     receipt = Receipt.model_validate({**NAMES, "report_hash": message_hash(named), "received_ms": NOW})
     envelope = sign(receipt, named_key("CL identity"))
-    return ReceiptReply(receipt=envelope, evidence=ledger.evidence(index, 0)).to_bytes()
+    return ReceiptReply(receipt=envelope, evidence=ledger.evidence(index, 0), witnessed=b"w").to_bytes()
 
 
 def test_a_receipt_and_its_entry_name_this_report() -> None:
     mine, other = report(), report("no-hit")
-    checks.verify_receipt(receipt_reply(mine, mine, mine), US, QUERY, mine, None)
+    checks.verify_receipt(receipt_reply(mine, mine, mine), US, QUERY, mine, None, NOW)
     with pytest.raises(WrongMessage):
-        checks.verify_receipt(receipt_reply(mine, other, mine), US, QUERY, mine, None)
+        checks.verify_receipt(receipt_reply(mine, other, mine), US, QUERY, mine, None, NOW)
     with pytest.raises(EvidenceRejected):
-        checks.verify_receipt(receipt_reply(mine, mine, other), US, QUERY, mine, None)
+        checks.verify_receipt(receipt_reply(mine, mine, other), US, QUERY, mine, None, NOW)

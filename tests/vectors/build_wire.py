@@ -30,6 +30,8 @@ from crypto.contexts import Context, hash_fields  # noqa: E402
 from crypto.note import ContextSigner, sign_note  # noqa: E402
 from protocol import limits, wire  # noqa: E402
 from protocol.agreement import draft_agreement  # noqa: E402
+from protocol.conflict import Conflict  # noqa: E402
+from protocol.evidence import LogEvidence  # noqa: E402
 from protocol.exchange.entries import accepted_entry, answered_entry, intent_entry, refused_entry  # noqa: E402
 from protocol.messages import (  # noqa: E402
     AnswerHeader,
@@ -239,6 +241,7 @@ def evidence() -> dict[str, Any]:
     def status(ledger: MemoryLedger, decision: Decision, index: int, answer: int | None = None) -> str:
         return (
             ExchangeStatus(
+                witnessed=ours.witnessed("CL", CL, NOW),
                 decision=sign(decision, CL),
                 decision_evidence=ledger.evidence(index, 0),
                 progress=None,
@@ -249,8 +252,10 @@ def evidence() -> dict[str, Any]:
             .hex()
         )
 
-    submission = QuerySubmission(query=QUERY, evidence=ours.evidence(intent, 0), seen_size=0)
+    submission = QuerySubmission(query=QUERY, evidence=ours.evidence(intent, 0), seen_size=0, witnessed=None)
     return {
+        "witnessed": witnessed(ours),
+        "conflicts": conflicts(),
         "submission": submission.to_bytes().hex(),
         "intent_leaf": leaf.hex(),
         "statuses": [
@@ -273,6 +278,63 @@ def evidence() -> dict[str, Any]:
             },
         ],
     }
+
+
+def witnessed(ledger: MemoryLedger) -> list[dict[str, Any]]:
+    """Our own checkpoint as a peer returns it: what is taken, and under which code the rest is refused."""
+    longer = MemoryLedger(ledger_signer("US"))
+    longer.append(intent_entry(QUERY, REQUEST), NOW + 1)
+    soon = NOW + 10 * limits.MINUTE
+    cases = [
+        ("cosigned by the peer", ledger.witnessed("CL", CL, NOW), None),
+        ("not cosigned", ledger.checkpoint(1), "bad-cosignature"),
+        ("cosigned by another", ledger.witnessed("CO", named_key("CO identity"), NOW), "bad-cosignature"),
+        ("cosigned by another key", ledger.witnessed("CL", US, NOW), "bad-cosignature"),
+        ("cosigned in the future", ledger.witnessed("CL", CL, soon), "bad-cosignature"),
+        ("of another log", MemoryLedger(ledger_signer("CO")).witnessed("CL", CL, NOW), "bad-cosignature"),
+        ("signed by us, and not our ledger", longer.witnessed("CL", CL, NOW), "ledger-rolled-back"),
+    ]
+    return [{"what": what, "note": note.decode(), "code": code} for what, note, code in cases]
+
+
+def conflicts() -> list[dict[str, Any]]:
+    """Conflict files about the ledger of CL, and whether they convict it."""
+    one, other = MemoryLedger(ledger_signer("CL")), MemoryLedger(ledger_signer("CL"))
+    for number in range(3):
+        one.append(refused_entry(_query(number), "internal"), NOW + number)
+        other.append(refused_entry(_query(number), "internal"), NOW + 10 * limits.MINUTE + number)
+    late = LogEvidence.from_bytes(other.evidence(1, 0, 2))
+    honest = LogEvidence.from_bytes(one.evidence(2, 2))
+    forged = LogEvidence.from_bytes(other.evidence(2, 2))
+
+    def case(what: str, convicts: bool, rule: Any, seen: bytes, shown: bytes, *proof: Any) -> dict[str, Any]:
+        common = {"log": one.signer.verifier.vkey, "holder": "US", "seen_ms": NOW, "shown_ms": NOW + limits.HOUR}
+        names = ("proof", "index", "entry")
+        fields = dict(zip(names, proof, strict=False))
+        conflict = Conflict(rule=rule, seen=seen, shown=shown, **common, **fields)  # type: ignore[arg-type]
+        return {"what": what, "convicts": convicts, "file": conflict.to_bytes().hex()}
+
+    three, foreign = one.checkpoint(3), MemoryLedger(ledger_signer("CO")).checkpoint(0)
+    path = tuple(late.inclusion)
+    return [
+        case("a fork", True, "fork", three, other.checkpoint(3)),
+        case("no fork: one root", False, "fork", three, three),
+        case("no fork: two sizes", False, "fork", three, other.checkpoint(2)),
+        case("a rollback", True, "rollback", three, late.checkpoint, path, 1, late.leaf),
+        case("no rollback: another place", False, "rollback", three, late.checkpoint, path, 0, late.leaf),
+        case("no rollback: an early entry", False, "rollback", three, one.checkpoint(2),
+             tuple(LogEvidence.from_bytes(one.evidence(1, 0, 2)).inclusion), 1, one.leaves[1].to_bytes()),
+        case("a proof that fails", True, "inconsistent", one.checkpoint(2), forged.checkpoint,
+             tuple(forged.consistency)),
+        case("a proof that holds", False, "inconsistent", one.checkpoint(2), honest.checkpoint,
+             tuple(honest.consistency)),
+        case("of another log", False, "fork", three, foreign),
+    ]  # fmt: skip
+
+
+def _query(number: int) -> bytes:
+    values = Query.from_bytes(Signed.from_bytes(QUERY).message).model_dump()
+    return sign(Query.model_validate({**values, "exchange_id": number.to_bytes(16, "big")}), US)
 
 
 def texts() -> dict[str, Any]:

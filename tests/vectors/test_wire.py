@@ -11,14 +11,18 @@ import pytest
 from parties import parties, request
 
 import protocol.messages
+from crypto import merkle
 from crypto.contexts import Context, hash_fields
 from crypto.errors import ConcordatError
 from crypto.note import parse_vkey
 from crypto.signing import SigningKey, VerifyKey
 from protocol import wire
 from protocol.agreement import read_agreement
+from protocol.checkpoint import open_checkpoint
+from protocol.conflict import BadConflict, conflict_log, read_conflict, verify_conflict
 from protocol.descriptor import read_descriptor
 from protocol.errors import BadAgreement, BadDescriptor, Refused
+from protocol.evidence import LogEvidence
 from protocol.exchange.admission import check_message
 from protocol.exchange.checks import verify_status
 from protocol.exchange.parties import Parties, Peer
@@ -32,6 +36,7 @@ from protocol.messages import (
     sign,
 )
 from protocol.policy import check
+from protocol.witnessing import open_witnessed, witness_verifier
 
 FILE = Path(__file__).resolve().parents[2] / "specs" / "vectors" / "wire.json"
 VECTORS: dict[str, Any] = json.loads(FILE.read_text())
@@ -118,13 +123,44 @@ def test_statuses_with_evidence(case: dict[str, Any]) -> None:
     chile = Peer("CL", VerifyKey(_hex(keys["CL identity"]["public"])), parse_vkey(VECTORS["ledgers"]["CL"]))
     both = Parties("US", SigningKey.from_seed(_hex(keys["US identity"]["seed"])), chile)
     query = QuerySubmission.from_bytes(_hex(VECTORS["evidence"]["submission"])).query
-    arguments = (both, query, _hex(VECTORS["evidence"]["intent_leaf"]), None)
+    arguments = (both, query, _hex(VECTORS["evidence"]["intent_leaf"]), None, VECTORS["now_ms"])
     if case["code"] is None:
         verify_status(_hex(case["status"]), *arguments)
     else:
         with pytest.raises(ConcordatError) as caught:
             verify_status(_hex(case["status"]), *arguments)
         assert caught.value.code == case["code"]
+
+
+@pytest.mark.parametrize("case", VECTORS["evidence"]["witnessed"], ids=lambda case: case["what"])
+def test_witnessed_checkpoints(case: dict[str, Any]) -> None:
+    evidence = LogEvidence.from_bytes(
+        QuerySubmission.from_bytes(_hex(VECTORS["evidence"]["submission"])).evidence
+    )
+    log = parse_vkey(VECTORS["ledgers"]["US"])
+    root = open_checkpoint(evidence.checkpoint, log).checkpoint.root
+    witness = witness_verifier("CL", VerifyKey(_hex(VECTORS["keys"]["CL identity"]["public"])))
+    roots = {0: merkle.EMPTY_ROOT, 1: root}
+    arguments = (case["note"].encode(), log, witness, roots.get, VECTORS["now_ms"])
+    if case["code"] is None:
+        assert open_witnessed(*arguments).head == (1, root)
+    else:
+        with pytest.raises(ConcordatError) as caught:
+            open_witnessed(*arguments)
+        assert caught.value.code == case["code"]
+
+
+@pytest.mark.parametrize("case", VECTORS["evidence"]["conflicts"], ids=lambda case: case["what"])
+def test_conflict_files(case: dict[str, Any]) -> None:
+    conflict = read_conflict(_hex(case["file"]))
+    assert conflict.to_bytes() == _hex(case["file"])
+    log = parse_vkey(VECTORS["ledgers"]["CL"])
+    assert conflict_log(conflict) == log
+    if case["convicts"]:
+        assert verify_conflict(conflict, log)
+    else:
+        with pytest.raises(BadConflict):
+            verify_conflict(conflict, log)
 
 
 def test_descriptors_and_agreements() -> None:

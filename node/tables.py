@@ -1,0 +1,132 @@
+"""The tables of ``state.sqlite``.
+
+A table is only ever added: what an earlier version stored is read by every later one.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+
+metadata = MetaData()
+
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("role", String(1), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("exchange_id", LargeBinary(16), nullable=False, index=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("is_open", Integer, nullable=False, index=True),
+    Column("began_refused", Integer, nullable=False),
+    Column("snapshot", LargeBinary, nullable=False),
+)
+"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
+
+search_seeds = Table(
+    "search_seeds",
+    metadata,
+    Column("query_hash", LargeBinary(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("sealed_seed", LargeBinary, nullable=False),
+)
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("country", String(2), primary_key=True),
+    Column("descriptor", LargeBinary, nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+    Column("seen_size", BigInteger, nullable=False),
+    Column("seen_root", LargeBinary(32), nullable=False),
+    Column("seen_checkpoint", LargeBinary, nullable=False),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+)
+
+peer_keys = Table(
+    "peer_keys",
+    metadata,
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("plan", LargeBinary(32), nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+)
+
+query_keys = Table(
+    "query_keys",
+    metadata,
+    Column("peer", String(2), primary_key=True),
+    Column("plan", LargeBinary(32), primary_key=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+kept_evidence = Table(
+    "kept_evidence",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("kept_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("file", LargeBinary, nullable=False),
+)
+
+peer_standing = Table(
+    "peer_standing",
+    metadata,
+    Column("country", String(2), primary_key=True),
+    Column("stored_ms", BigInteger, nullable=False),
+    Column("suspended_ms", BigInteger, nullable=False),
+    Column("suspended_for", String(64), nullable=False),
+)
+"""When the newest checkpoint of a peer was stored, and since when and why no exchange is had with it (0, empty)."""
+
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("found_ms", BigInteger, nullable=False),
+    Column("is_settled", Integer, nullable=False, index=True),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Conflict files; settled once the file lies beside the ledger and the suspension is an entry."""
+
+own_witnesses = Table(
+    "own_witnesses",
+    metadata,
+    Column("size", BigInteger, primary_key=True),
+    Column("witness", String(255), primary_key=True),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("stored_ms", BigInteger, nullable=False),
+)
+"""Checkpoints of our own ledger that others cosigned."""
+
+contradictions = Table(
+    "contradictions",
+    metadata,
+    Column("size", BigInteger, primary_key=True),
+    Column("origin", String(255), primary_key=True),
+    Column("found_ms", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+)
+"""Checkpoints that our own log signed and our ledger does not have."""

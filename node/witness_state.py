@@ -1,0 +1,133 @@
+"""What the state holds of witnesses: who cosigned our ledger, whose ledger contradicts itself, who is suspended.
+
+Source: specs/ledger.md, sections "Witnesses" and "Conflicts".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import delete, func, insert, select, update
+
+from node.state import State, set_standing
+from node.tables import conflicts, contradictions, own_witnesses, peer_standing
+
+KEPT_SIZES: Final = 256
+"""Cosigned checkpoints of our own that are kept of each witness: the newest convicts us of every rollback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How this node stands with a peer; ``suspended_for`` is empty while exchanges are had."""
+
+    stored_ms: int
+    suspended_ms: int
+    suspended_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCheckpoint:
+    """A checkpoint of our own ledger with one cosignature."""
+
+    size: int
+    witness: str
+    root: bytes
+    note: bytes
+
+
+class WitnessState:
+    """The witness tables of one state; each write is one durable transaction."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # Peers
+
+    def standing(self, country: str) -> Standing:
+        """A peer's standing; of an unknown one that nothing is known."""
+        columns = (peer_standing.c.stored_ms, peer_standing.c.suspended_ms, peer_standing.c.suspended_for)
+        with self._state.reading() as connection:
+            row = connection.execute(select(*columns).where(peer_standing.c.country == country)).one_or_none()
+        return Standing(0, 0, "") if row is None else Standing(*row)
+
+    def suspend(self, country: str, reason: str, now_ms: int) -> None:
+        """Stop exchanges with a peer, or (empty reason) take them up again."""
+        with self._state.writing() as connection:
+            since = now_ms if reason else 0
+            set_standing(connection, country, suspended_ms=since, suspended_for=reason)
+
+    def unsettled_conflicts(self) -> list[tuple[str, bytes, bytes]]:
+        """Peer, digest and file of every conflict that is not yet beside the ledger and on it."""
+        query = select(conflicts.c.peer, conflicts.c.digest, conflicts.c.body).where(
+            conflicts.c.is_settled == 0
+        )
+        with self._state.reading() as connection:
+            return [tuple(row) for row in connection.execute(query.order_by(conflicts.c.found_ms))]
+
+    def settle_conflict(self, digest: bytes) -> None:
+        """The file lies beside the ledger, the entry is on it."""
+        with self._state.writing() as connection:
+            connection.execute(update(conflicts).where(conflicts.c.digest == digest).values(is_settled=1))
+
+    def conflicts(self) -> list[tuple[str, int, bytes]]:
+        """Peer, time and file of every conflict, oldest first."""
+        query = select(conflicts.c.peer, conflicts.c.found_ms, conflicts.c.body)
+        with self._state.reading() as connection:
+            return [tuple(row) for row in connection.execute(query.order_by(conflicts.c.found_ms))]
+
+    # Our own ledger
+
+    def put_own(self, own: OwnCheckpoint, now_ms: int) -> None:
+        """Keep a cosigned checkpoint of our own; the first cosignature of a witness on a size stays."""
+        table = own_witnesses
+        key = (table.c.size == own.size) & (table.c.witness == own.witness)
+        with self._state.writing() as connection:
+            if connection.execute(select(table.c.size).where(key)).first() is not None:
+                return
+            values = {"size": own.size, "witness": own.witness, "root": own.root, "note": own.note}
+            connection.execute(insert(table).values(**values, stored_ms=now_ms))
+            sizes = select(table.c.size).where(table.c.witness == own.witness)
+            oldest = connection.execute(
+                sizes.order_by(table.c.size.desc()).offset(KEPT_SIZES).limit(1)
+            ).scalar()
+            if oldest is not None:
+                old = (table.c.witness == own.witness) & (table.c.size <= oldest)
+                connection.execute(delete(table).where(old))
+
+    def own_size(self, witness: str) -> int:
+        """The largest size of our ledger that this witness has cosigned; 0 if none."""
+        query = select(func.max(own_witnesses.c.size)).where(own_witnesses.c.witness == witness)
+        with self._state.reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def own_checkpoints(self, size: int | None = None) -> list[OwnCheckpoint]:
+        """Cosigned checkpoints of our own, of one size or of all, the largest first."""
+        table = own_witnesses
+        query = select(table.c.size, table.c.witness, table.c.root, table.c.note)
+        if size is not None:
+            query = query.where(table.c.size == size)
+        with self._state.reading() as connection:
+            rows = connection.execute(query.order_by(table.c.size.desc(), table.c.witness))
+            return [OwnCheckpoint(*row) for row in rows]
+
+    def forget_own(self) -> None:
+        """A successor ledger begins: cosignatures and contradictions of the one before no longer speak of it."""
+        with self._state.writing() as connection:
+            connection.execute(delete(own_witnesses))
+
+    def put_contradiction(self, origin: str, size: int, note: bytes, now_ms: int) -> None:
+        """Keep the proof that our ledger is not the one that was signed."""
+        table = contradictions
+        key = (table.c.size == size) & (table.c.origin == origin)
+        with self._state.writing() as connection:
+            if connection.execute(select(table.c.size).where(key)).first() is None:
+                values = {"size": size, "origin": origin, "note": note, "found_ms": now_ms}
+                connection.execute(insert(table).values(**values))
+
+    def contradictions(self, origin: str) -> list[tuple[int, bytes]]:
+        """Size and note of every checkpoint that a ledger of ours signed and does not have, largest first."""
+        table = contradictions
+        query = select(table.c.size, table.c.note).where(table.c.origin == origin)
+        with self._state.reading() as connection:
+            return [tuple(row) for row in connection.execute(query.order_by(table.c.size.desc()))]

@@ -1,0 +1,152 @@
+"""Witnessing at work: what we return cosigned, what others return to us, and what follows from a contradiction.
+
+Synchronous, for the core's thread, in which steps are taken one after the other: between the look at the stored
+checkpoint of a peer and the step that replaces it nothing else happens.
+
+Source: specs/ledger.md, section "Witnesses".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from crypto import merkle
+from crypto.errors import ConcordatError
+from node.journal import Journal
+from node.logging import log
+from node.state import PeerRow, State
+from node.witness_state import OwnCheckpoint, WitnessState
+from protocol.checkpoint import TreeHead, open_checkpoint
+from protocol.errors import BadMessage
+from protocol.exchange.parties import Parties
+from protocol.messages import ErrorReply, ExchangeStatus, ReceiptReply
+from protocol.witnessing import OwnLedgerContradicted, cosign, merge, open_witnessed, witness_signer
+
+COSIGNED: Final = "cosigned"
+"""The file beside ``checkpoint`` that holds our newest checkpoint which others cosigned."""
+
+
+class Witnessing:
+    """The witness side of one node, in both directions."""
+
+    def __init__(
+        self, state: State, journal: Journal, parties: Callable[[str], Parties], clock: Callable[[], int]
+    ) -> None:
+        self.state = WitnessState(state)
+        self._peers = state
+        self._journal = journal
+        self._parties = parties
+        self._clock = clock
+        self.halted: OwnLedgerContradicted | None = None
+
+    def require_sound(self) -> None:
+        """Raise ``OwnLedgerContradicted`` when our ledger is known not to be the one that was signed."""
+        if self.halted is not None:
+            raise self.halted
+
+    # As a witness of peers
+
+    def returned(self, country: str) -> bytes | None:
+        """The newest checkpoint held of a peer's ledger, cosigned now; None if none is held."""
+        return self.held(country)[1]
+
+    def held(self, country: str) -> tuple[int, bytes | None]:
+        """Size and cosigned note of the newest checkpoint held of a peer's ledger, of one and the same look."""
+        row = self._row(country)
+        if row is None or row.seen_size == 0:
+            return 0, None
+        parties = self._parties(country)
+        signer = witness_signer(parties.country, parties.identity, self._clock())
+        return row.seen_size, cosign(row.seen_checkpoint, parties.peer.ledger, signer)
+
+    def _row(self, country: str) -> PeerRow | None:
+        return next((row for row in self._peers.peers() if row.country == country), None)
+
+    # As a log with witnesses
+
+    def take(self, country: str, note: bytes | None, said_size: int) -> None:
+        """Take what a peer returns as our own checkpoint; durable on return.
+
+        Args:
+            country: The peer.
+            note: Our checkpoint, cosigned; None if the peer holds none.
+            said_size: The size from which the peer wants proof.
+
+        Raises:
+            BadCosignature, BadMessage: It is not what it says; nothing was stored.
+            OwnLedgerContradicted: It is a checkpoint of ours that our ledger does not have. The proof is stored, and
+                nothing is written to the ledger any more.
+        """
+        if note is None:
+            if said_size:
+                raise BadMessage("a size of this node's ledger without the checkpoint that proves it")
+            return
+        parties = self._parties(country)
+        ledger = self._journal.ledger
+        try:
+            found = open_witnessed(note, ledger.verifier, parties.peer.witness, self.root_at, self._clock())
+        except OwnLedgerContradicted as error:
+            self._contradicted(error)
+            raise
+        if found.head.size != said_size:
+            raise BadMessage("a size of this node's ledger and the checkpoint of another")
+        own = OwnCheckpoint(found.head.size, found.witness, found.head.root, found.note)
+        self.state.put_own(own, self._clock())
+
+    def take_reply(self, country: str, reply: ExchangeStatus | ReceiptReply | ErrorReply) -> None:
+        """Take the witnessed checkpoint of a reply; errors as ``take``."""
+        if isinstance(reply, ErrorReply):
+            if reply.stored_size is not None:
+                self.take(country, reply.witnessed, reply.stored_size)
+        elif reply.witnessed is not None:
+            self.take(country, reply.witnessed, self._size_of(reply.witnessed))
+
+    def _size_of(self, note: bytes) -> int:
+        try:
+            return open_checkpoint(note, self._journal.ledger.verifier).checkpoint.size
+        except ConcordatError:
+            return 0  # ``take`` says what is wrong with it
+
+    def told(self, country: str) -> int:
+        """The size of our ledger that a peer is known to hold: evidence to it starts there."""
+        return self.state.own_size(self._parties(country).peer.witness.name)
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root of our ledger at a size; None beyond its end."""
+        ledger = self._journal.ledger
+        if size > ledger.size:
+            return None
+        if size == 0:
+            return merkle.EMPTY_ROOT
+        root = merkle.leaf_hash(ledger.entry(size - 1))
+        for left in ledger.inclusion(size - 1, size):
+            root = merkle.node_hash(left, root)  # beside the last leaf of a tree all siblings are on the left
+        return root
+
+    def cosigned(self, head: TreeHead, note: bytes) -> bytes:
+        """Our checkpoint with every cosignature on its tree that has come back so far."""
+        others = [one.note for one in self.state.own_checkpoints(head.size) if one.root == head.root]
+        return merge([note, *others])
+
+    def check_own(self) -> None:
+        """At the start: our ledger must hold every checkpoint of it that others have cosigned, or it is an older copy.
+
+        What is found stops the ledger, not the node: the operator still has to see it.
+        """
+        origin = self._journal.ledger.verifier.name
+        for size, note in self.state.contradictions(origin):
+            self.halted = OwnLedgerContradicted(f"this node signed a ledger of size {size}", size, note)
+            return
+        for own in self.state.own_checkpoints():
+            if self.root_at(own.size) != own.root:
+                words = f"this node signed, and {own.witness} cosigned, a ledger of size {own.size}"
+                self._contradicted(OwnLedgerContradicted(words, own.size, own.note))
+                return
+
+    def _contradicted(self, error: OwnLedgerContradicted) -> None:
+        """Fail closed: a ledger that is not the one that was signed gets no further entry."""
+        origin = self._journal.ledger.verifier.name
+        log("the ledger was rolled back", level="error", code=error.code, size=error.seen_size)
+        self.halted = error
+        self.state.put_contradiction(origin, error.seen_size, error.note, self._clock())
