@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nodes import World, ask
@@ -12,6 +12,9 @@ from node.blocks import load_records
 from node.daemon import Daemon
 from node.engine import SearchJob
 from node.synthetic import write_features
+
+TIMEOUT_S = 60
+"""Many times what a query takes."""
 
 
 @dataclass
@@ -55,7 +58,8 @@ class Listener:
         self.opened.clear()
         probe = world.root / "probe.npz"
         write_features(probe, embedding[None])
-        result = await ask(self.asking, world.arguments(Path(probe).name))
+        async with asyncio.timeout(TIMEOUT_S):
+            result = await ask(self.asking, world.arguments(probe.name))
         if result["outcome"] not in ("hit", "no-hit"):
             return Heard(result, [], 0)
         (job,), (opened,) = self.jobs, self.opened
