@@ -11,6 +11,7 @@ from crypto.note import (
     CosignatureSigner,
     Ed25519Signer,
     add_signatures,
+    log_signers,
     open_note,
     parse_context_vkey,
     parse_note,
@@ -292,6 +293,19 @@ def test_comments_blanks_and_urls_are_allowed() -> None:
 def test_malformed_policies(lines: tuple[str, ...]) -> None:
     with pytest.raises(BadPolicy):
         parse_policy(_policy(*lines))
+
+
+def test_a_key_counts_once_whatever_it_is_called() -> None:
+    for kind, signers in (
+        ("log", [Ed25519Signer(f"n{n}.example", KEY) for n in range(2)]),
+        ("log", [log_signers(f"n{n}.example", bytes(32))[1] for n in range(2)]),
+        ("witness W{n}", [CosignatureSigner(f"n{n}.example", KEY, 1) for n in range(2)]),
+        ("witness W{n}", [log_signers(f"n{n}.example", bytes(32))[1] for n in range(2)]),
+    ):
+        lines = [f"{kind.format(n=n)} {signer.verifier.vkey}" for n, signer in enumerate(signers)]
+        assert parse_policy(_policy(lines[0], "quorum none"))
+        with pytest.raises(BadPolicy, match="second time"):
+            parse_policy(_policy(*lines, "quorum none"))
 
 
 def test_a_policy_ends_in_a_newline_and_has_a_limit() -> None:
