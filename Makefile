@@ -44,7 +44,7 @@ lint: $(STAMP) ## Style, types, and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## Measure search, latency, ledger and real faces (15 minutes)
+bench: $(STAMP) ## Measure search, latency, ledger and real faces (20 minutes)
 	@$(BIN)/python -m pytest -q -m bench tests/bench $(ARGS)
 
 mutants: $(STAMP) ## Break the code on purpose; the tests must notice
