@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check ledgers offline, from their bytes.", no_args_is_help=True)
 
-MAX_POLICY_BYTES = 64 * 1024
+MAX_POLICY_BYTES = 512 * 1024
 MAX_KEY_BYTES = 1024
-MAX_CHECKPOINT_BYTES = 64 * 1024
+MAX_CHECKPOINT_BYTES = 512 * 1024
 
 Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger's directory.", show_default=False)]
 
