@@ -113,6 +113,13 @@ class Answering(Driver[ResponderSession]):
         self.core.witnessing.take(peer, query.witnessed, query.seen_size)
         return query.seen_size
 
+    def _stored(self, exchange_id: bytes) -> list[StoredQuery]:
+        """The queries under an exchange id; our own statements under it count as one that nobody can repeat."""
+        found = [StoredQuery(*one) for one in self.core.state.asked_under(exchange_id)]
+        if not found and self.core.journal.has(exchange_id):
+            found.append(StoredQuery(self.core.country, b"", refused=False))
+        return found
+
     def _surroundings(self, peer: str) -> Surroundings:
         core = self.core
         plans = {one.profile_digest for one in core.galleries.partitions()}
@@ -122,9 +129,7 @@ class Answering(Driver[ResponderSession]):
 
         return Surroundings(
             seen=core.seen(peer),
-            stored=lambda exchange_id: [
-                StoredQuery(*found) for found in core.state.asked_under(exchange_id)
-            ],
+            stored=self._stored,
             agreement=lambda digest: core.agreement(digest, peer),
             keys_known=lambda name: core.state.has_peer_keys(name, peer),
             plan=plan,

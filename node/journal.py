@@ -114,6 +114,14 @@ class Journal:
             index = self._ledger.append(leaf.to_bytes())
             return Recorded(index, leaf, opening)
 
+    def has(self, exchange_id: bytes) -> bool:
+        """Whether any entry is of this exchange."""
+        self._refresh()
+        hashed = exchange_in_leaf(exchange_id)
+        with self._mutex:
+            candidates = self._exchanges.candidates(hashed)
+        return any(self._leaf(index).exchange == hashed for index in candidates)
+
     def find(self, exchange_id: bytes, kind: str) -> Recorded | None:
         """The entry of this statement type (e.g. ``"query.intent"``) in this exchange."""
         self._refresh()

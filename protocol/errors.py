@@ -10,10 +10,7 @@ from crypto.errors import ConcordatError, InputError, LocalFault, PeerFault
 class RefusalReason(StrEnum):
     """Why a query is refused; the value is what the wire and the ledger carry."""
 
-    NOT_SENDER = "not-sender"
-    NOT_RECIPIENT = "not-recipient"
     OUTSIDE_TIME_WINDOW = "outside-time-window"
-    REPLAYED = "replayed"
     BAD_EVIDENCE = "bad-evidence"
     AGREEMENT_UNKNOWN = "agreement-unknown"
     AGREEMENT_EXPIRED = "agreement-expired"
@@ -105,7 +102,7 @@ class TryLater(PeerFault):
 
 
 class Replayed(PeerFault):
-    """Yet another query under an exchange id of which a refusal is on the ledger already."""
+    """Another query under an exchange id that is on the ledger already."""
 
     code = "replayed"
 

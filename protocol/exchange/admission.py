@@ -1,11 +1,12 @@
 """The door of the responder: every check of a query that needs no encrypted work, in the documented order.
 
-    1 signature    2 sender and recipient    3 time window    4 replay, suspension    5 evidence
+    1 signature    2 sender and recipient    3 replay    4 time window, suspension    5 evidence
     6 agreement and policy    7 evaluation keys    8 plan, ciphertext length and hash    9 capacity
 
-Before 1 nothing shows who speaks, so such a message is answered with an error and counted. From 2 on it is
-the peer's own signed word: a refusal is an entry of our ledger with its reason. One exchange id gets at most
-one such entry; what else is sent under it is answered with an error, so that replays do not fill the ledger.
+Before 1 nothing shows who speaks. What fails 2 or 3 is the peer's own signed word, but no entry of ours can
+say so truthfully: it would name parties that have no exchange, or stand in an exchange that says something
+else, and an audit would lay it to us. All three are answered with an error and counted. From 4 on a refusal
+is an entry of our ledger with its reason.
 
 Source: specs/wire.md, section "Checks".
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from crypto.errors import PeerFault
 from protocol import limits
 from protocol.agreement import Agreement
-from protocol.errors import EvidenceRejected, RefusalReason, Refused, Replayed
+from protocol.errors import EvidenceRejected, RefusalReason, Refused, Replayed, WrongMessage
 from protocol.evidence import StaleCheckpoint, VerifiedEntry
 from protocol.exchange import checks
 from protocol.exchange.commands import Command, RememberCheckpoint
@@ -66,7 +67,7 @@ class Surroundings:
 
     Attributes:
         seen: The newest checkpoint of the sender's ledger that is stored here.
-        stored: Given an exchange id: all queries that came under it, from whatever peer.
+        stored: Given an exchange id: all queries under it, from whatever peer, and what else our ledger has.
         agreement: The agreement with a digest that is in force between the two nodes, if any.
         keys_known: Whether this sender registered evaluation keys with this hash.
         plan: The plan of a profile digest, if this node has it and a gallery for it.
@@ -118,13 +119,15 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     stored = around.stored(query.exchange_id)
     if any((item.peer, item.query_hash) == (parties.peer.country, query_hash) for item in stored):
         return Admission(None, Step(), known=query_hash)
-    if any(item.refused for item in stored):
-        return Admission(None, Step(), fault=Replayed("a refusal under this exchange id is logged already"))
+    if (query.requester, query.responder) != (parties.peer.country, parties.country):
+        return Admission(None, Step(), fault=WrongMessage("the query is not from its sender to this node"))
+    if stored:
+        return Admission(None, Step(), fault=Replayed("this exchange id is on the ledger already"))
     commands: list[Command] = []
     entry: VerifiedEntry[QueryIntent] | None = None
     block_bytes, reason = 0, None
     try:
-        check_message(query, parties, bool(stored), now_ms, suspended=around.suspended)
+        check_message(query, now_ms, suspended=around.suspended)
         entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent, now_ms)
         commands.append(_remember(entry, parties))
         checks.verify_intent(entry, query, query_hash)
@@ -154,20 +157,12 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     return Admission(session, Step((*commands, *step.commands)))
 
 
-def check_message(
-    query: Query, parties: Parties, exchange_known: bool, now_ms: int, *, suspended: bool = False
-) -> None:
-    """Checks 2 to 4, which need nothing but the query and the clock. Raises ``Refused``."""
-    if query.requester != parties.peer.country:
-        raise Refused(RefusalReason.NOT_SENDER, "the query is not in the name of its sender")
-    if query.responder != parties.country:
-        raise Refused(RefusalReason.NOT_RECIPIENT, "the query is addressed to another country")
+def check_message(query: Query, now_ms: int, *, suspended: bool = False) -> None:
+    """Check 4, which needs nothing but the query and the clock. Raises ``Refused``."""
     life = query.expires_ms - query.created_ms
     fresh = abs(now_ms - query.created_ms) <= limits.CLOCK_SKEW and now_ms < query.expires_ms
     if not fresh or not limits.MIN_QUERY_LIFE <= life <= limits.MAX_QUERY_LIFE:
         raise Refused(RefusalReason.OUTSIDE_TIME_WINDOW, "the query is too old, too new, or lives too long")
-    if exchange_known:
-        raise Refused(RefusalReason.REPLAYED, "another query came under this exchange id")
     if suspended:
         raise Refused(RefusalReason.PEER_SUSPENDED, "exchanges with this peer are suspended")
 

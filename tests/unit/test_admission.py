@@ -14,7 +14,7 @@ from parties import KEYS, NOW, PLAN, PROFILE, agreement, grant, ledger_signer, n
 from crypto.errors import BadEncoding, BadSignature
 from protocol import limits
 from protocol.agreement import Agreement
-from protocol.errors import BadMessage, RefusalReason, Replayed
+from protocol.errors import BadMessage, RefusalReason, Replayed, WrongMessage
 from protocol.evidence import StaleCheckpoint
 from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroundings, admit
 from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint
@@ -90,10 +90,7 @@ LATE = limits.CLOCK_SKEW + 1
 OTHER = StoredQuery("US", bytes(32), refused=False)
 EXPIRED = agreement(not_after_ms=NOW, not_before_ms=NOW - limits.DAY)
 FAULTS: list[tuple[RefusalReason, Callable[[Case], None]]] = [
-    (RR.NOT_SENDER, lambda c: c.fields.update(requester="CO")),
-    (RR.NOT_RECIPIENT, lambda c: c.fields.update(responder="CO")),
     (RR.OUTSIDE_TIME_WINDOW, lambda c: c.fields.update(created_ms=NOW - LATE, expires_ms=NOW + 1)),
-    (RR.REPLAYED, lambda c: c.stored.append(OTHER)),
     (RR.BAD_EVIDENCE, lambda c: setattr(c, "intent", other_intent)),
     (RR.AGREEMENT_UNKNOWN, lambda c: setattr(c, "known_agreement", False)),
     (RR.AGREEMENT_EXPIRED, lambda c: setattr(c, "agreement", EXPIRED)),
@@ -210,12 +207,32 @@ def test_the_same_query_finds_its_session_even_after_its_time() -> None:
 def test_the_same_bytes_from_another_peer_are_not_its_own_query() -> None:
     case = Case()
     case.stored.append(StoredQuery("CO", message_hash(case.query()), refused=False))
-    assert reason_of(case.admit()) is RR.REPLAYED
+    assert isinstance(case.admit().fault, Replayed)
 
 
-def test_a_second_replay_gets_no_second_entry() -> None:
-    admission = Case(stored=[OTHER, StoredQuery("US", bytes([1]) * 32, refused=True)]).admit()
-    assert isinstance(admission.fault, Replayed)
+@pytest.mark.parametrize("spoil", [None, *(spoil for _, spoil in FAULTS)])
+@pytest.mark.parametrize(
+    ("fields", "stored", "error"),
+    [
+        ({"requester": "CO"}, [], WrongMessage),
+        ({"responder": "CO"}, [], WrongMessage),
+        ({"requester": "CL", "responder": "US"}, [], WrongMessage),
+        ({}, [OTHER], Replayed),
+        ({}, [StoredQuery("US", bytes([1]) * 32, refused=True)], Replayed),
+        ({}, [StoredQuery("CL", b"", refused=False)], Replayed),
+    ],
+)
+def test_what_no_entry_of_ours_could_say_truthfully_is_counted_only(
+    fields: dict[str, Any],
+    stored: list[StoredQuery],
+    error: type,
+    spoil: Callable[[Case], None] | None,
+) -> None:
+    case = Case(fields=dict(fields), stored=stored)
+    if spoil is not None:
+        spoil(case)
+    admission = case.admit()
+    assert isinstance(admission.fault, error)
     assert (admission.session, admission.step.commands) == (None, ())
 
 
