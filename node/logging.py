@@ -49,6 +49,14 @@ class _JsonLine(logging.Formatter):
         return json.dumps(line)
 
 
+class _Library(logging.Handler):
+    """What libraries say may quote anything, with a traceback: only that they said something is kept."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "warning" if record.levelno < logging.ERROR else "error"
+        log("a library complained", level=level, reason=record.name)
+
+
 def configure(level: str = "info", path: str | None = None) -> None:
     """Send the log to standard error, or append it to a file."""
     handler: logging.Handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
@@ -59,6 +67,9 @@ def configure(level: str = "info", path: str | None = None) -> None:
     _logger.addHandler(handler)
     _logger.setLevel(level.upper())
     _logger.propagate = False
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(_Library(logging.WARNING))
 
 
 def log(event: str, *, level: str = "info", **fields: str | int | float | bytes | None) -> None:

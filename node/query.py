@@ -122,7 +122,10 @@ async def _ask(
     while not await asking.wait_for(key, settled, 3600):
         pass
     seconds = time.monotonic() - started
-    reported = await asking.wait_for(key, lambda session: session.finished, REPORT_WAIT_S)
+    session = await thread(asking.store.get, key)
+    # After a failure the peer may well be gone; the report goes on without the officer.
+    patience = REPORT_WAIT_S if session.outcome in ("hit", "no-hit") else 1.0
+    reported = await asking.wait_for(key, lambda session: session.finished, patience)
     session = await thread(asking.store.get, key)
     return {**_shown(session), "seconds": round(seconds, 3), "reported": reported}
 

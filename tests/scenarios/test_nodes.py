@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from nodes import World, ask, statements
+from nodes import PLAIN, World, ask, statements
 
+from crypto.hitsearch.plain import PlainResponder
+from node.admin import call
+from node.engine_worker import Scheme
 from node.errors import NoAgreement
 from protocol.errors import UnknownPeer
 
@@ -63,6 +68,36 @@ async def test_several_queries_at_once_each_get_their_own_answer(world: World) -
     assert [result["outcome"] for result in results] == ["hit"] * 3 + ["no-hit"]
     assert counts.count("query.answered") == 4
     assert counts.count("query.claimed") == 4
+
+
+class BusyResponder(PlainResponder):
+    """Computes for two seconds without a pause."""
+
+    def answer(self, prepared: Any, block: Any, stream: Any) -> bytes:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            pass
+        return super().answer(prepared, block, stream)
+
+
+async def test_health_and_ledger_answer_while_a_search_runs(world: World) -> None:
+    busy = Scheme(PLAIN.plan_for, PLAIN.requester, BusyResponder, PLAIN.mask_stream)
+    async with world.daemon("US", scheme=busy, admin=True) as us, world.daemon("CL") as cl:
+        asked = asyncio.create_task(ask(cl, world.arguments("known.npz:7")))
+        while "query.accepted" not in statements(us.core):  # noqa: ASYNC110 - the ledger has no events
+            await asyncio.sleep(0.05)
+        slowest, looks = 0.0, 0
+        while not asked.done():
+            started = time.monotonic()
+            checkpoint = await cl.client.send(cl.core.address("US"), "GET", "/v1/status")
+            shown = await asyncio.to_thread(call, us.core.paths.admin_socket, "status", {})
+            slowest, looks = max(slowest, time.monotonic() - started), looks + 1
+            assert checkpoint.body.startswith(us.core.config.origin.encode())
+            assert shown["ledger"]["size"] >= 5
+            await asyncio.sleep(0.05)
+        assert (await asked)["outcome"] == "hit"
+    assert looks > 5
+    assert slowest < 1.5, "the search takes two seconds in one piece"
 
 
 async def test_unknown_countries_and_missing_agreements_are_the_users_error(world: World) -> None:
