@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint bench mutants vectors
+.PHONY: help dev demo test lint bench mutants tamper vectors
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ bench: $(STAMP) ## Measure search, latency, ledger and real faces (20 minutes)
 
 mutants: $(STAMP) ## Break the code on purpose; the tests must notice
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
+tamper: $(STAMP) ## Damage ledgers in every way; the audit must name each
+	@$(BIN)/python tests/tamper/run.py $(ARGS)
 
 vectors: $(STAMP) ## Check the test vectors in specs/vectors
 	@$(BIN)/python -m pytest tests/vectors $(ARGS)

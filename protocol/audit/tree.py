@@ -241,7 +241,7 @@ class _Settled:
                 continue
             right = self._right[level][ref.index][: ref.width * HASH]
             slot = self._shelf.levels[level][ref.index]
-            if (level, ref.index) in self._doubtful and not slot.agrees:
+            if ((level, ref.index) in self._doubtful and not slot.agrees) or LOST in _split([right]):
                 continue
             limit = tiles.MAX_BUNDLE_BYTES if ref.level is None else tiles.MAX_TILE_BYTES
             if read_file(self._reader, ref.path, limit, self._findings) is None:

@@ -1,0 +1,15 @@
+"""The whole matrix."""
+
+from __future__ import annotations
+
+import checkpoint_cases
+import files_cases
+import peer_cases
+import statement_cases
+from matrix import Cases
+
+
+def all_cases() -> Cases:
+    """Every case of every family, in a fixed order."""
+    for family in (files_cases, checkpoint_cases, statement_cases, peer_cases):
+        yield from family.cases()
