@@ -134,6 +134,7 @@ class Answering(Driver[ResponderSession]):
             keys_known=lambda name: core.state.has_peer_keys(name, peer),
             plan=plan,
             busy=len(self._searches) >= core.config.max_waiting_queries,
+            suspended=bool(core.suspension(peer)),
         )
 
     async def find(self, peer: str, exchange_id: bytes) -> bytes:

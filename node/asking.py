@@ -17,7 +17,7 @@ from node.bodies import Bodies, Kind
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine
-from node.errors import BodyMismatch, PeerMisbehaved, PeerUnavailable, UnknownCertificate
+from node.errors import BodyMismatch, PeerMisbehaved, PeerSuspended, PeerUnavailable, UnknownCertificate
 from node.logging import log
 from node.peer import PeerClient, Reply
 from node.sessions import SessionStore
@@ -81,8 +81,14 @@ class Asking(Driver[RequesterSession]):
     # Opening an exchange
 
     async def ask(self, request: QueryRequest, agreement: Agreement | None, probe: Probe) -> bytes:
-        """Open one exchange; its id. Keys are made only for a query that our own policy allows."""
+        """Open one exchange; its id. Keys are made only for a query that our own policy allows.
+
+        Raises:
+            PeerSuspended: Exchanges with that peer are stopped.
+            OwnLedgerContradicted: Our own ledger is not the one that was signed.
+        """
         peer, search = request.responder, probe.profile.search
+        await self.thread(self._require_standing, peer)
         if self._allowed(request, agreement):
             keys = await self._query_keys(peer, search)
             request = request.model_copy(update={"evaluation_keys": keys.row.hash})
@@ -96,6 +102,11 @@ class Asking(Driver[RequesterSession]):
         log("query opened", exchange=key, peer=peer)
         await self.dispatch(key, step)
         return key
+
+    def _require_standing(self, peer: str) -> None:
+        self.core.witnessing.require_sound()
+        if self.core.suspension(peer):
+            raise PeerSuspended(f"exchanges with {peer} are suspended; see: concordat peer show")
 
     def _allowed(self, request: QueryRequest, agreement: Agreement | None) -> bool:
         if not self.core.enforces_own_policy:
@@ -146,6 +157,9 @@ class Asking(Driver[RequesterSession]):
     # Commands
 
     async def perform(self, key: bytes, command: Any) -> Any:
+        peer = getattr(command, "peer", None)
+        if peer is not None and bool(await self.thread(self.core.suspension, peer)):
+            return events.PeerUnreachable()
         match command:
             case commands.EncryptProbe():
                 return await self._encrypt(key)

@@ -69,6 +69,7 @@ class NodeCore:
         clock: Clock,
         *,
         enforce_own_policy: bool,
+        files: Files,
     ) -> None:
         self.paths = paths
         self.config = config
@@ -77,6 +78,7 @@ class NodeCore:
         self.state = state
         self.journal = journal
         self.clock = clock
+        self.files = files
         self.enforces_own_policy = enforce_own_policy
         self.bodies = Bodies(paths.exchange)
         self.galleries = GalleryStore(state.engine, paths.gallery, keys.storage)
@@ -103,6 +105,8 @@ class NodeCore:
             NodeBusy: Another process has it open.
             StateDamaged, LedgerDamaged, StorageFailed: It cannot be trusted or written.
         """
+        from node import trust  # it works on an open core
+
         # SQLite, galleries and logs make files as well: whatever this process makes is its owner's alone.
         os.umask(0o077)
         files = files or Files()
@@ -124,11 +128,21 @@ class NodeCore:
             stack.callback(state.close)
             journal = Journal(ledger, keys.storage, config.auditor_keys, files)
             core = cls(
-                paths, config, keys, descriptor, state, journal, clock, enforce_own_policy=enforce_own_policy
+                paths,
+                config,
+                keys,
+                descriptor,
+                state,
+                journal,
+                clock,
+                enforce_own_policy=enforce_own_policy,
+                files=files,
             )
             core.galleries.sweep()
             core.witnessing.check_own()
-            core._record_origin()
+            if core.witnessing.halted is None:
+                core._record_origin()
+                trust.settle_conflicts(core)
             core._stack = stack.pop_all()
             return core
 
@@ -150,7 +164,7 @@ class NodeCore:
     # The ledger
 
     def _record_origin(self) -> None:
-        exchange_id = _local_exchange(b"node.initialised", self.keys.identity.verify_key.public)
+        exchange_id = local_exchange(b"node.initialised", self.keys.identity.verify_key.public)
         if self.journal.ledger.size == 0:
             self.record(
                 statements.NodeInitialised(
@@ -189,6 +203,10 @@ class NodeCore:
         stored_ms = self.witnessing.state.standing(country).stored_ms
         return Seen(row.seen_size, row.seen_root, row.seen_checkpoint, stored_ms)
 
+    def suspension(self, country: str) -> str:
+        """Why exchanges with a peer are stopped; empty while they are not."""
+        return self.witnessing.state.standing(country).suspended_for
+
     def _peer_row(self, country: str) -> PeerRow | None:
         return next((row for row in self.state.peers() if row.country == country), None)
 
@@ -201,7 +219,7 @@ class NodeCore:
             BadDescriptor: The roster does not allow it.
         """
         roster = self.roster.accept(descriptor)
-        exchange_id = _local_exchange(b"peer.accepted", descriptor.digest)
+        exchange_id = local_exchange(b"peer.accepted", descriptor.digest)
         held = self._peer_row(descriptor.country)
         if held is not None and held.descriptor == descriptor.note:
             known = self.journal.find(exchange_id, "peer.accepted")
@@ -236,7 +254,7 @@ class NodeCore:
         """
         peer = next(country for country in agreement.countries if country != self.country)
         agreement.require_parties(self.descriptor, self.roster.peer(peer))
-        exchange_id = _local_exchange(b"agreement.accepted", agreement.digest)
+        exchange_id = local_exchange(b"agreement.accepted", agreement.digest)
         if agreement.digest in self._agreements:
             known = self.journal.find(exchange_id, "agreement.accepted")
             if known is not None:
@@ -327,6 +345,8 @@ class NodeCore:
             "ledger": {"origin": self.config.origin, "size": head.size, "root": head.root.hex()},
             "peers": sorted(self.roster.peers),
             "agreements": [digest.hex() for digest in self._agreements],
+            "suspended": {one: why for one in sorted(self.roster.peers) if (why := self.suspension(one))},
+            "halted": self.witnessing.halted.code if self.witnessing.halted is not None else None,
             "exchanges": self.state.count_exchanges(),
             "galleries": self.gallery_list(),
         }
@@ -345,7 +365,7 @@ class NodeCore:
         ]
 
 
-def _local_exchange(kind: bytes, subject: bytes) -> bytes:
+def local_exchange(kind: bytes, subject: bytes) -> bytes:
     """The exchange id of an entry that belongs to no exchange: the same subject always gives the same one."""
     return hashlib.sha256(kind + b"\0" + subject).digest()[:16]
 

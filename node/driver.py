@@ -16,6 +16,7 @@ from node.errors import StorageFailed
 from node.journal import AlreadyRecorded
 from node.logging import log
 from node.sessions import SessionStore
+from node.trust import settle_conflicts
 from protocol.errors import EventNotAllowed
 from protocol.exchange import events
 from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint, SuspendPeer
@@ -82,11 +83,20 @@ class Driver(Generic[S]):
                 self._spawn(self._perform(key, command))
             if isinstance(command, KeepEvidence):
                 log("evidence kept", level="warning", peer=command.peer, code=command.code)
+            if isinstance(command, SuspendPeer):
+                self._spawn(self._settle_conflicts())
         session = await self.thread(self.store.get, key)
         self._set_timer(key, session)
         changed = self._changes.pop(key, None)
         if changed is not None:
             changed.set()
+
+    async def _settle_conflicts(self) -> None:
+        """The peer is suspended already; its file and entry may wait for a disk, at the latest until the next start."""
+        try:
+            await self.thread(settle_conflicts, self.core)
+        except ConcordatError as error:
+            log("a conflict is not on the ledger yet", level="error", code=error.code)
 
     async def wait_for(self, key: bytes, ready: Callable[[S], bool], timeout_s: float) -> bool:
         """Wait until the session is as wanted; False when the time is over."""

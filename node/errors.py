@@ -59,6 +59,12 @@ class UnknownCertificate(PeerFault):
     code = "unknown-certificate"
 
 
+class PeerSuspended(PeerFault):
+    """Exchanges with this peer are stopped, by evidence against its ledger or by the operator."""
+
+    code = "peer-suspended"
+
+
 class PeerUnavailable(PeerFault):
     """The peer is down, stopped half-way or answered too late."""
 

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from crypto.errors import ConcordatError
 from crypto.profiles import MAX_PROFILE_BYTES, Profile, load_profile
+from node import trust
 from node.admin import Report
 from node.core import NodeCore
 from node.errors import BadConfig
 from node.gallery import Staged
+from node.journal import Recorded
 from node.profiles import builtin
 from node.sessions import describe_exchanges
 from protocol import statements
@@ -102,9 +104,26 @@ def _peer_show(core: NodeCore, arguments: dict[str, Any], report: Report) -> dic
     shown = []
     for country in countries:
         seen = core.seen(country) if country in core.roster.peers else None
-        size = {"seen_size": seen.size if seen else 0}
-        shown.append({**_shown_peer(core.roster.peer(country)), **size})
+        standing = {"seen_size": seen.size if seen else 0, "suspended_for": core.suspension(country) or None}
+        standing["cosigned_size"] = core.witnessing.told(country) if country in core.roster.peers else 0
+        shown.append({**_shown_peer(core.roster.peer(country)), **standing})
     return {"peers": shown}
+
+
+def _peer_suspend(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return _decided(trust.suspend, core, arguments)
+
+
+def _peer_resume(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    return _decided(trust.resume, core, arguments)
+
+
+def _decided(
+    decide: Callable[[NodeCore, str, str, str], Recorded], core: NodeCore, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    country = text(arguments, "country")
+    recorded = decide(core, country, text(arguments, "operator", "operator"), text(arguments, "reason"))
+    return {"country": country, "suspended_for": core.suspension(country) or None, "entry": recorded.index}
 
 
 def _agreement_sign(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -197,6 +216,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "peer.export": _peer_export,
     "peer.add": _peer_add,
     "peer.show": _peer_show,
+    "peer.suspend": _peer_suspend,
+    "peer.resume": _peer_resume,
     "agreement.sign": _agreement_sign,
     "gallery.import": _gallery_import,
     "gallery.list": _gallery_list,

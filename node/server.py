@@ -24,7 +24,8 @@ from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
-from node.errors import BadUpload, UnknownCertificate
+from node.errors import BadUpload, PeerSuspended, UnknownCertificate
+from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
 from node.tls import server_context
@@ -35,7 +36,6 @@ from protocol.evidence import StaleCheckpoint
 from protocol.messages import ErrorReply, ExchangeStatus
 
 HEAD_LIMIT: Final = 16 * 1024
-HEADER_TIMEOUT_S: Final = 30
 _HEX32 = re.compile(r"[0-9a-f]{64}\Z")
 _HEX16 = re.compile(r"[0-9a-f]{32}\Z")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}\Z")
@@ -48,6 +48,7 @@ STATUSES: Final[dict[str, int]] = {
     "bad-signature": 403,
     "unknown-certificate": 403,
     "unknown-plan": 403,
+    "peer-suspended": 403,
     "unknown-exchange": 404,
     "stale-checkpoint": 409,
     "out-of-order": 409,
@@ -98,7 +99,9 @@ class PeerServer:
         self._thread = thread
         self._engine = engine
         self._answering = answering
+        self._always = (self._status, self._has_keys, self._submit)
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
         self.tls: ssl.SSLContext | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -118,14 +121,19 @@ class PeerServer:
         )
         for method, path, handler in routes:
             app.router.add_route(method, path, self._guarded(handler))
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
+        # Bodies are never compressed here: eight announced megabytes would be eight thousand in memory.
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=2, auto_decompress=False
+        )
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=self.tls, backlog=64).start()
-        chosen: int = self._runner.addresses[0][1]
-        return chosen
+        assert self._runner.server is not None
+        self._listener = Listener(self._runner.server, self.tls)
+        return await self._listener.start(host, port)
 
     async def close(self) -> None:
         """Stop listening."""
+        if self._listener is not None:
+            await self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -134,9 +142,11 @@ class PeerServer:
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
-                return await handler(request, self._peer(request).country)
-            except StaleCheckpoint as error:
                 peer = self._peer(request).country
+                if handler not in self._always:
+                    await self._thread(self._require_standing, peer)
+                return await handler(request, peer)
+            except StaleCheckpoint as error:
                 # What is held may have grown since the fault: the size and its proof are of one look.
                 return error_response(error, await self._thread(self._core.witnessing.held, peer))
             except ConcordatError as error:
@@ -153,6 +163,11 @@ class PeerServer:
                 return error_response(LocalFault("internal"))
 
         return guarded
+
+    def _require_standing(self, peer: str) -> None:
+        """A suspended peer may still ask, and gets a refusal that is on the ledger; nothing else."""
+        if self._core.suspension(peer):
+            raise PeerSuspended("exchanges with you are suspended; the operators have to talk")
 
     def _peer(self, request: web.Request) -> Descriptor:
         transport = request.transport
@@ -281,6 +296,8 @@ async def _read(request: web.Request, limit: int) -> bytes:
     data = bytearray()
     async for chunk in _chunks(request):
         data += chunk
+        if len(data) > announced:
+            raise BadUpload("the body is longer than it was announced")
     if len(data) != announced:
         raise BadUpload("the body ended before its announced length")
     return bytes(data)

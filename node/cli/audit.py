@@ -154,6 +154,8 @@ def _show_report(report: dict[str, Any], name: str = "") -> None:
     verdict = "holds" if report["ok"] else f"{len(report['findings'])} finding(s)"
     say(f"{name or report['origin'] or 'ledger'}: {report['size']} entries, {verdict}")
     _show_findings(report)
+    for words in report["notices"]:
+        say(f"   notice: {words}")
     for kind, count in report["statements"].items():
         say(f"   {count:6} {kind}")
 

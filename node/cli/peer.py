@@ -63,6 +63,39 @@ def _show_add(result: dict[str, Any]) -> None:
         say("not accepted: confirm the fingerprint with the peer, then add it with --fingerprint")
 
 
+Reason = Annotated[str, typer.Option(help="Why; kept on the ledger, for the auditors.", show_default=False)]
+Operator = Annotated[str, typer.Option(help="Who decides.")]
+Country = Annotated[str, typer.Argument(metavar="COUNTRY", help="An accepted peer.", show_default=False)]
+
+
+@app.command()
+def suspend(
+    directory: Directory, country: Country, reason: Reason, operator: Operator = "operator", json: Json = False
+) -> None:
+    """Stop exchanges with a peer until it is resumed. On the ledger."""
+    _decide(directory, "peer.suspend", country, reason, operator, json)
+
+
+@app.command()
+def resume(
+    directory: Directory, country: Country, reason: Reason, operator: Operator = "operator", json: Json = False
+) -> None:
+    """Take up exchanges with a suspended peer, once the operators have talked. On the ledger."""
+    _decide(directory, "peer.resume", country, reason, operator, json)
+
+
+def _decide(directory: Path, operation: str, country: str, reason: str, operator: str, json: bool) -> None:
+    with typed(json):
+        arguments = {"country": country, "reason": reason, "operator": operator}
+        result = perform(directory, operation, arguments, as_json=json)
+        emit(json, result, _show_decided)
+
+
+def _show_decided(result: dict[str, Any]) -> None:
+    state = "suspended" if result["suspended_for"] else "taken up again"
+    say(f"exchanges with {result['country']} are {state}; entry {result['entry']}")
+
+
 @app.command()
 def show(
     directory: Directory,
@@ -83,4 +116,6 @@ def _show_one(peer: dict[str, Any]) -> None:
     say(f"{peer['country']} · {peer['authority']} · {peer['endpoint']}")
     say(f"   fingerprint {peer['fingerprint']}")
     if "seen_size" in peer:
-        say(f"   ledger seen up to {peer['seen_size']} entries")
+        say(f"   ledger seen up to {peer['seen_size']} entries, ours cosigned up to {peer['cosigned_size']}")
+    if peer.get("suspended_for"):
+        say(f"   SUSPENDED: {peer['suspended_for']}")

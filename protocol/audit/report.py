@@ -59,6 +59,9 @@ class Rule(StrEnum):
     NOT_COVERED = "not-covered"
     QUOTA = "quota"
     CLOCK_SKEW = "clock-skew"
+    PEER_CONFLICT = "peer-conflict"
+    CONFLICT_FORM = "conflict-form"
+    CONFLICT_MISSING = "conflict-missing"
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class AuditReport:
         dropped: Findings beyond the greatest number kept.
         unchecked: What was not checked, and why, in plain words.
         statements: How many statements of each type; empty without an auditor's key.
+        notices: What broke no rule and is shown all the same: successions, suspensions, missed quorums, clock steps.
     """
 
     ok: bool
@@ -148,6 +152,7 @@ class AuditReport:
     dropped: int = 0
     unchecked: tuple[str, ...] = ()
     statements: dict[str, int] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; the root in base64 as in the checkpoint."""
@@ -160,6 +165,7 @@ class AuditReport:
             "findings_dropped": self.dropped,
             "unchecked": list(self.unchecked),
             "statements": dict(sorted(self.statements.items())),
+            "notices": list(self.notices),
         }
 
 

@@ -17,6 +17,7 @@ from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.report import AuditReport, Findings, Rule
 from protocol.audit.retention import check_retention
 from protocol.audit.tree import Tree, check_seen, verify_tree
+from protocol.audit.witnesses import check_conflicts, notices
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
 
@@ -98,6 +99,8 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
     tree = verify_tree(given.reader, policy, findings)
     check_seen(tree, _seen(given.seen, policy, findings), findings)
     entries = _entries(given, tree, findings)
+    if given.statements:
+        check_conflicts(given.reader, entries, findings)
     counts = Counter(entry.shared.type for entry in entries if entry.shared is not None)
     report = AuditReport(
         ok=not findings.kept,
@@ -108,6 +111,7 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
         dropped=findings.dropped,
         unchecked=tuple(findings.unchecked),
         statements=dict(counts),
+        notices=tuple(notices(entries)),
     )
     return AuditedLedger(report, tuple(entries), tree.whole)
 

@@ -1,0 +1,103 @@
+"""What a ledger says of trust: conflicts of peers' ledgers, successions, missed quorums, clock steps.
+
+A conflict file convicts a peer, so it is a finding whose blame is the peer's. A succession, a missed quorum and a
+clock step broke no rule; they are notices, which every audit shows for ever.
+
+Source: specs/ledger.md, sections "Conflicts", "Succession" and "Time".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from crypto.errors import PeerFault
+from protocol.audit.entries import Entry
+from protocol.audit.reader import LedgerReader, read_file
+from protocol.audit.report import Findings, Rule
+from protocol.conflict import MAX_CONFLICT_BYTES, conflict_log, read_conflict, verify_conflict
+from protocol.statements_witness import (
+    ClockStepped,
+    LedgerSucceeded,
+    PeerResumed,
+    PeerSuspended,
+    QuorumMet,
+    QuorumMissed,
+    SuccessionAccepted,
+)
+
+DIRECTORY: Final = "conflicts"
+_NAME = re.compile(rf"{DIRECTORY}/([A-Z]{{2}})-([0-9a-f]{{64}})\Z")
+
+
+def check_conflicts(reader: LedgerReader, entries: Sequence[Entry], findings: Findings) -> None:
+    """Check every conflict file, and that every suspension that names one has it.
+
+    The log's key is taken from the file: whether it is the peer's is for the reader of the finding to compare.
+    """
+    found = set()
+    for path in reader.list(DIRECTORY):
+        data = read_file(reader, path, MAX_CONFLICT_BYTES, findings)
+        name = _NAME.match(path)
+        if data is None:
+            continue
+        try:
+            if name is None:
+                findings.add(Rule.UNEXPECTED_FILE, "not the name of a conflict file", path)
+                continue
+            conflict = read_conflict(data)
+            what = verify_conflict(conflict, conflict_log(conflict))
+        except PeerFault as error:
+            findings.add(Rule.CONFLICT_FORM, str(error), path)
+            continue
+        if conflict.digest.hex() != name[2]:
+            findings.add(Rule.CONFLICT_FORM, "the file has another digest than its name", path)
+            continue
+        found.add(conflict.digest)
+        log = conflict.log.split("+", 1)[0]
+        findings.add(Rule.PEER_CONFLICT, f"{conflict.rule} of {log}: {what}", path, blame=name[1])
+    for entry in entries:
+        shared = entry.shared
+        if isinstance(shared, PeerSuspended) and shared.conflict not in (None, *found):
+            what = f"{shared.peer} was suspended for a conflict of which the file is not here"
+            findings.add(Rule.CONFLICT_MISSING, what, index=entry.index)
+
+
+def notices(entries: Sequence[Entry]) -> list[str]:
+    """What every audit shows of a ledger, in the order of its entries."""
+    return [
+        f"entry {entry.index}, {_time(entry.leaf.time_ms)}: {words}" for entry in entries if (words := _words(entry))
+    ]
+
+
+def _words(entry: Entry) -> str:
+    match entry.shared:
+        case LedgerSucceeded() as said:
+            lost = said.previous_size - said.copy_size
+            return (
+                f"this ledger succeeds {said.previous_origin}, last witnessed at {said.previous_size} entries "
+                f"(root {said.previous_root.hex()[:16]}…), of which {max(lost, 0)} were lost"
+            )
+        case SuccessionAccepted() as said:
+            return (
+                f"{said.peer} goes on under {said.origin} after {said.previous_origin} "
+                f"of {said.previous_size} entries"
+            )
+        case PeerSuspended() as said:
+            return f"exchanges with {said.peer} suspended"
+        case PeerResumed() as said:
+            return f"exchanges with {said.peer} taken up again"
+        case QuorumMissed() as said:
+            return f"from here on below the quorum {said.quorum}"
+        case QuorumMet() as said:
+            return f"the quorum {said.quorum} is met again"
+        case ClockStepped() as said:
+            return f"the clock went back by {said.before_ms - said.after_ms} ms"
+        case _:
+            return ""
+
+
+def _time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
