@@ -87,18 +87,6 @@ class EntryLog:
         """Everything that is durable. ``BadEncoding`` if it was changed; ``OSError`` as it comes."""
         return list(read_records(self._files.read(self._path, MAX_LOG_BYTES) or b"", self._origin))
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether the fate of every write so far is known."""
-        return self._bytes is not None
-
-    def begin(self, uncovered: Record) -> None:
-        """Begin the log anew with what no checkpoint covers; durable on return, the old or the new one before."""
-        self._bytes = None
-        data = uncovered.to_bytes(self._origin) if uncovered.entries else b""
-        self._files.write_atomic(self._path, data, self._scratch)
-        self._bytes = len(data)
-
     def write(self, record: Record, uncovered: Record) -> None:
         """Add a record, durable on return.
 
@@ -106,10 +94,14 @@ class EntryLog:
             record: The new entries.
             uncovered: The entries before them that no published checkpoint covers.
         """
-        if self._bytes is None or self._bytes > RENEW_AT:
-            self.begin(uncovered)
-        size, self._bytes = self._bytes or 0, None
+        size, self._bytes = self._bytes, None
         data = record.to_bytes(self._origin)
-        self._files.extend(self._path, data)
-        self._files.sync(self._path)
+        if size is None or size > RENEW_AT:
+            # Begun anew with only what is still needed: the old log or the new one survives, both will do.
+            data = (uncovered.to_bytes(self._origin) if uncovered.entries else b"") + data
+            self._files.write_atomic(self._path, data, self._scratch)
+            size = 0
+        else:
+            self._files.extend(self._path, data)
+            self._files.sync(self._path)
         self._bytes = size + len(data)

@@ -129,13 +129,13 @@ class LedgerStore:
         signers = log_signers(origin, signing_seed)
         with contextlib.ExitStack() as stack:
             try:
-                directory.mkdir(parents=True, exist_ok=True)
+                files.ensure_directory(directory, _existing(directory))
                 stack.enter_context(files.lock(directory / LOCK))
                 store = cls(directory, signers, files, stack)
                 store._prepare()
                 store._load()
                 # A checkpoint that is there may still be a name that a crash left undurable.
-                files.write_atomic(directory / CHECKPOINT, store._note, store._scratch)
+                files.sync_directory(directory)
             except OSError as error:
                 raise LedgerUnavailable(f"the ledger cannot be opened: {error.strerror}") from error
             except (BadEncoding, BadSignature) as error:
@@ -388,13 +388,14 @@ class LedgerStore:
             try:
                 last = self._files.read(self._directory / COSIGNED, MAX_NOTE_BYTES)
                 if last is None or open_checkpoint(last, self._signer.verifier).checkpoint.size <= given.size:
-                    kept = merged if merged is not None else note
-                    self._files.write_atomic(self._directory / COSIGNED, kept, self._scratch)
-                if merged is None:
-                    return False
-                self._files.write_atomic(self._directory / CHECKPOINT, merged, self._scratch)
+                    self._files.stage(self._directory / COSIGNED, merged or note, self._scratch)
+                if merged is not None:
+                    self._files.stage(self._directory / CHECKPOINT, merged, self._scratch)
+                self._files.sync_directory(self._directory)
             except OSError as error:
                 raise LedgerUnavailable(f"a cosignature failed: {error.strerror}") from error
+            if merged is None:
+                return False
             with self._mutex:
                 self._note = merged
             return True
@@ -404,7 +405,8 @@ class LedgerStore:
     def _prepare(self) -> None:
         """Lay down what a new ledger has before its first entry; clear what a crash left under way."""
         files, directory = self._files, self._directory
-        files.ensure_directory(self._scratch, directory)
+        if not files.exists(self._scratch):
+            files.make_directory(self._scratch)
         for name in files.list(self._scratch):
             files.remove(self._scratch / name)
         if files.exists(directory / CHECKPOINT):
@@ -412,10 +414,11 @@ class LedgerStore:
         if files.exists(directory / "tile") or files.exists(directory / PAYLOADS):
             raise LedgerDamaged("the ledger has entries but no checkpoint")
         policy = log_policy.log_policy([signer.verifier for signer in self._signers])
-        files.write_atomic(directory / VKEY, f"{self._signer.verifier.vkey}\n".encode(), self._scratch)
-        files.write_atomic(directory / POLICY, policy, self._scratch)
-        files.write_atomic(directory / CHECKPOINT, self._sign(Edge().head), self._scratch)
-        files.sync_directory(directory.parent)
+        files.stage(directory / VKEY, f"{self._signer.verifier.vkey}\n".encode(), self._scratch)
+        files.stage(directory / POLICY, policy, self._scratch)
+        files.sync_directory(directory)
+        # Its name is synced by every opening.
+        files.stage(directory / CHECKPOINT, self._sign(Edge().head), self._scratch)
 
     def _load(self) -> None:
         """Read the whole ledger, check it against its checkpoint, and take up what only the log has."""
@@ -486,6 +489,11 @@ class LedgerStore:
         if data is None:
             raise BadEncoding(f"the ledger has no {path}")
         return data
+
+
+def _existing(directory: Path) -> Path:
+    """The nearest directory above that is there."""
+    return next(parent for parent in directory.parents if parent.is_dir())
 
 
 def _merged(published: bytes, cosigned: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 from node.files import Files
 
 Operation = tuple[str, Path]
-MODES = ("synced", "names", "torn")
+Site = tuple[tuple[str, int], ...]
+MODES = ("synced", "newest", "names", "torn")
 
 
 class Killed(BaseException):
@@ -84,6 +85,18 @@ class QuickFiles(Files):
         pass
 
 
+def _site() -> Site:
+    """The lines of the program that ask for this sync: in the file seam, and the first outside of it."""
+    lines: list[tuple[str, int]] = []
+    frame = sys._getframe(3)
+    while True:
+        name = Path(frame.f_code.co_filename).name
+        lines.append((name, frame.f_lineno))
+        if name != "files.py" or frame.f_back is None:
+            return tuple(lines)
+        frame = frame.f_back
+
+
 @dataclass
 class _Node:
     data: bytes = b""
@@ -95,9 +108,10 @@ class _Node:
 class VolatileFiles(Files):
     """Files in a model of a disk with a cache, beside the real ones.
 
-    ``power_cut`` writes out what a disk may hold afterwards, by mode:
+    ``power_cut`` gives what a disk may hold afterwards, by mode:
 
     - ``"synced"``: only names that were synced, only bytes that were synced;
+    - ``"newest"``: as before, and of all other changes of names only the last: disks reorder them;
     - ``"names"``: all names, only bytes that were synced;
     - ``"torn"``: all names, and half of the bytes that were not synced.
 
@@ -111,7 +125,9 @@ class VolatileFiles(Files):
         self._root = root
         self._top = _Node(names={})
         self._forget = forget
+        self._newest: tuple[_Node, str] | None = None
         self.syncs: list[Operation] = []
+        self.sites: list[Site] = []
         self.on_step: Callable[[], None] = lambda: None
 
     def _find(self, path: Path) -> _Node:
@@ -128,11 +144,13 @@ class VolatileFiles(Files):
 
     def _lost(self, name: str, path: Path) -> bool:
         self.syncs.append((name, path))
+        self.sites.append(_site())
         return len(self.syncs) - 1 == self._forget
 
     def create(self, path: Path, data: bytes) -> None:
         super().create(path, data)
         self._names(path.parent)[path.name] = _Node(data)
+        self._newest = self._find(path.parent), path.name
         self.on_step()
 
     def extend(self, path: Path, data: bytes) -> None:
@@ -155,11 +173,13 @@ class VolatileFiles(Files):
     def rename(self, source: Path, target: Path) -> None:
         super().rename(source, target)
         self._names(target.parent)[target.name] = self._names(source.parent).pop(source.name)
+        self._newest = self._find(target.parent), target.name
         self.on_step()
 
     def make_directory(self, path: Path) -> None:
         super().make_directory(path)
         self._names(path.parent)[path.name] = _Node(names={})
+        self._newest = self._find(path.parent), path.name
         self.on_step()
 
     def remove(self, path: Path) -> None:
@@ -167,21 +187,23 @@ class VolatileFiles(Files):
         self._names(path.parent).pop(path.name, None)
         self.on_step()
 
-    def power_cut(self, target: Path, mode: str) -> Path:
-        """What the disk may hold if the power went now."""
-        shutil.rmtree(target, ignore_errors=True)
-        self._write(self._top, target, mode)
-        return target
+    def power_cut(self, mode: str) -> dict[str, bytes]:
+        """Every file that the disk may hold if the power went now, by path below the root."""
+        left: dict[str, bytes] = {}
+        self._collect(self._top, "", mode, left)
+        return left
 
-    def _write(self, node: _Node, target: Path, mode: str) -> None:
+    def _collect(self, node: _Node, path: str, mode: str, left: dict[str, bytes]) -> None:
         if node.names is None:
             kept = len(node.durable)
             if mode == "torn":
                 kept += (len(node.data) - kept) // 2
             # A file is only ever begun anew or extended, so its durable bytes are the beginning of it.
             assert node.data.startswith(node.durable)
-            target.write_bytes(node.data[:kept])
+            left[path] = node.data[:kept]
             return
-        target.mkdir()
-        for name, child in (node.durable_names if mode == "synced" else node.names).items():
-            self._write(child, target / name, mode)
+        names = dict(node.names if mode in ("names", "torn") else node.durable_names)
+        if mode == "newest" and self._newest and self._newest[0] is node and self._newest[1] in node.names:
+            names[self._newest[1]] = node.names[self._newest[1]]
+        for name, child in names.items():
+            self._collect(child, f"{path}/{name}" if path else name, mode, left)

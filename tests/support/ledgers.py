@@ -70,11 +70,18 @@ class Country:
         return LedgerInput(MemoryReader(self.files()), self.files()["policy"], key, **changes)
 
 
-def open_country(directory: Path, code: str, files: Files | None = None) -> Country:
-    """Open (or begin) the ledger of a country; its first entry says whose it is."""
+def open_ledger(directory: Path, code: str, files: Files | None = None) -> LedgerStore:
+    """Open (or begin) the ledger of a country, without a journal."""
     seed = hashlib.sha256(f"ledger key of {code}".encode()).digest()
+    return LedgerStore.open(directory, f"{code.lower()}.example/ledger", seed, files or QuickFiles())
+
+
+def open_country(
+    directory: Path, code: str, files: Files | None = None, ledger: LedgerStore | None = None
+) -> Country:
+    """Open (or begin) the ledger of a country, unless it is open; its first entry says whose it is."""
     files = files or QuickFiles()
-    ledger = LedgerStore.open(directory, f"{code.lower()}.example/ledger", seed, files)
+    ledger = ledger or open_ledger(directory, code, files)
     storage_key = hashlib.sha256(f"storage key of {code}".encode()).digest()
     random = counter_random(f"{code}/{ledger.size}")
     journal = Journal(ledger, storage_key, [public_key(AUDITOR)], files, random)
