@@ -1,0 +1,84 @@
+"""Strangers and peers that want a node's descriptors or memory instead of an answer."""
+
+from __future__ import annotations
+
+import os
+import socket
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from forger import Forger, verdict
+from nodes import World
+
+from node import listening, server
+from node.daemon import Daemon
+from node.peer import Reply
+
+
+@pytest.fixture
+async def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Daemon]]:
+    monkeypatch.setattr(listening, "PLACES", 8)
+    monkeypatch.setattr(listening, "HANDSHAKE_S", 0.5)
+    world = World.copied(tmp_path)
+    async with world.daemon("US") as daemon:
+        yield world, daemon
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the names alone
+
+
+async def test_silent_strangers_take_few_descriptors_and_peers_get_through(
+    us: tuple[World, Daemon],
+) -> None:
+    world, daemon = us
+    port = int(daemon.core.config.listen.rsplit(":", 1)[1])
+    forger = Forger(world.directories["CL"])
+    before = descriptors()
+    strangers = [socket.socket() for _ in range(60)]
+    try:
+        for one in strangers:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        answer = await forger.send("GET", "/v1/status")
+        taken = descriptors() - before - len(strangers)
+    finally:
+        for one in strangers:
+            one.close()
+        await forger.close()
+    assert answer.status == 200
+    assert taken <= 8 + 4
+
+
+async def test_a_body_that_swells_is_not_unpacked(
+    us: tuple[World, Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _ = us
+    read = 0
+    chunks = server._chunks
+
+    async def counted(request: web.Request) -> AsyncIterator[bytes]:
+        nonlocal read
+        async for chunk in chunks(request):
+            read += len(chunk)
+            yield chunk
+
+    monkeypatch.setattr(server, "_chunks", counted)
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    body = packer.compress(bytes(50_000_000)) + packer.flush()
+    forger = Forger(world.directories["CL"])
+    try:
+        session = forger.client._session(forger.peer)
+        for method, path in (("POST", "/v1/queries"), ("POST", f"/v1/queries/{'00' * 16}/result")):
+            headers = {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
+            async with session.request(
+                method, forger.peer.endpoint + path, data=body, headers=headers
+            ) as reply:
+                got = verdict(Reply(reply.status, await reply.read()))
+            assert got.status in (400, 404)
+    finally:
+        await forger.close()
+    assert 0 < read <= 2 * len(body)
