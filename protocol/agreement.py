@@ -8,7 +8,6 @@ Source: specs/agreements.md, section "Agreements".
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self
@@ -24,7 +23,7 @@ from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadAgreement, BadDescriptor
 from protocol.messages import Modality
 from protocol.model import Country, Hash, Millis, Model, Term, Text, describe
-from protocol.tomltext import quote, quote_list, read_time, time_text
+from protocol.tomltext import quote, quote_list, read_time, read_toml, time_text
 
 FORMAT: Final = "concordat-agreement-v1"
 
@@ -193,13 +192,9 @@ def read_text(text: bytes) -> Agreement:
     """Read the text of an agreement that nobody has signed yet; errors as ``read_agreement``."""
     _check_length(text)
     try:
-        document = tomllib.loads(text.decode())
+        document = read_toml(text, BadAgreement)
         parties = _parties(document.pop("parties", None))
         fields = _fields(document)
-    except UnicodeDecodeError:
-        raise BadAgreement("the agreement is not UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError):
-        raise BadAgreement("the agreement is not TOML") from None
     except ValidationError as error:
         raise BadAgreement(f"the agreement says what it cannot: {describe(error)}") from None
     except BadDescriptor as error:

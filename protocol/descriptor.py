@@ -9,7 +9,6 @@ Source: specs/agreements.md, section "Descriptors".
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -32,7 +31,7 @@ from crypto.textforms import decode_base64, encode_base64
 from protocol import limits
 from protocol.errors import BadDescriptor
 from protocol.model import Country, Hash, Millis, Model, Text, describe
-from protocol.tomltext import quote, read_time, time_text
+from protocol.tomltext import quote, read_time, read_toml, time_text
 
 FORMAT: Final = "concordat-descriptor-v1"
 MAX_CERTIFICATE: Final = 8 * 1024
@@ -172,15 +171,13 @@ def read_descriptor(data: bytes) -> Descriptor:
         raise BadDescriptor(f"a descriptor of {len(data)} bytes is over the limit of {limits.MAX_DESCRIPTOR}")
     try:
         note = parse_note(data)
-        fields = _fields(tomllib.loads(note.text.decode()))
+        fields = _fields(read_toml(note.text, BadDescriptor))
         if fields.to_text().encode() != note.text:
             raise BadDescriptor("the descriptor is not in its one text form")
         verifier = ContextVerifier(fields.country, VerifyKey(fields.identity_key), Context.DESCRIPTOR)
         verified = open_note(data, [verifier]).verified
     except (BadEncoding, BadSignature) as error:
         raise BadDescriptor(str(error)) from None
-    except tomllib.TOMLDecodeError:
-        raise BadDescriptor("the descriptor is not TOML") from None
     except ValidationError as error:
         raise BadDescriptor(f"the descriptor says what it cannot: {describe(error)}") from None
     if len(verified) != 1 or len(note.signatures) != 1:

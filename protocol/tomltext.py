@@ -5,12 +5,31 @@ Source: specs/agreements.md, section "Text".
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from crypto.errors import ConcordatError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+MAX_DOTS: Final = 128
+"""In one line: a key of k parts costs the parser k^2, and a document of ours has keys of one part."""
+
+
+def read_toml(text: bytes, error: type[ConcordatError]) -> dict[str, Any]:
+    """Parse a document that somebody else wrote; whatever is wrong with it raises ``error``."""
+    if any(line.count(b".") > MAX_DOTS for line in text.split(b"\n")):
+        raise error(f"a line with more than {MAX_DOTS} dots")
+    try:
+        return tomllib.loads(text.decode())
+    except UnicodeDecodeError:
+        raise error("not UTF-8") from None
+    except (ValueError, RecursionError):
+        # Also what the parser does not catch itself: an integer of any length, brackets of any depth.
+        raise error("not TOML") from None
 
 
 def quote(text: str) -> str:
