@@ -18,7 +18,7 @@ from pydantic import ValidationError, model_validator
 from crypto.contexts import Context, hash_fields
 from crypto.errors import PeerFault
 from crypto.merkle import leaf_hash
-from protocol import wire
+from protocol import limits, wire
 from protocol.errors import BadMessage
 from protocol.model import Count, Country, Hash, Millis, Model, Term, Text, describe
 from protocol.statement_parts import (
@@ -56,6 +56,16 @@ class BadOpening(PeerFault):
     code = "bad-opening"
 
 
+_LEAF_BYTES: Final = 115
+_LEAF_FORM: Final = (
+    (0, b"\x84\xaacommitment\xc4\x20"),
+    (46, b"\xa8exchange\xc4\x20"),
+    (89, b"\xa7time_ms\xcf"),
+    (106, b"\xa7version\x01"),
+)
+_LEAF_FIELDS: Final = {"version", "exchange", "time_ms", "commitment"}
+
+
 class Leaf(Model):
     """One entry of the tree, always of the same length.
 
@@ -72,6 +82,22 @@ class Leaf(Model):
     exchange: Hash
     time_ms: Millis
     commitment: Hash
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """As ``Model.from_bytes``; the form that every leaf of our time has is read without the general parser."""
+        if len(data) == _LEAF_BYTES and all(data[at : at + len(part)] == part for at, part in _LEAF_FORM):
+            time_ms = int.from_bytes(data[98:106], "big")
+            # A smaller number would have a shorter form.
+            if 1 << 32 <= time_ms < limits.MAX_TIME_MS:
+                return cls.model_construct(  # type: ignore[return-value]
+                    _LEAF_FIELDS,
+                    version=LEAF_VERSION,
+                    exchange=data[57:89],
+                    time_ms=time_ms,
+                    commitment=data[14:46],
+                )
+        return super().from_bytes(data)
 
     @property
     def leaf_hash(self) -> bytes:

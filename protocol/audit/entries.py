@@ -64,7 +64,7 @@ _EXCLUDES: Final[dict[str, tuple[str, ...]]] = {
 """A statement must not come after one of these in the same exchange."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry that could be read.
 
@@ -96,10 +96,12 @@ def read_leaves(tree: Tree, findings: Findings) -> list[Entry]:
     entries: list[Entry] = []
     first: dict[bytes, int] = {}
     newest = 0
+    file = ""
     for index, data in enumerate(tree.entries):
+        if index % tiles.TILE_WIDTH == 0:
+            file = tiles.bundle_at(tree.size, index // tiles.TILE_WIDTH).path
         if data is None:
             continue
-        file = tiles.bundle_at(tree.size, index // tiles.TILE_WIDTH).path
         if first.setdefault(data, index) != index:
             findings.add(Rule.DUPLICATE_ENTRY, f"the same bytes as entry {first[data]}", file, index)
         try:
