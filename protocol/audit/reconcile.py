@@ -117,7 +117,8 @@ def _pair_by_content(
     report_deadline_ms: int,
 ) -> None:
     ends: dict[str, int] = {}
-    sides: dict[bytes, dict[str, Side]] = {}
+    # By the parties as well: a dishonest requester may use one id with two countries, and neither is to blame.
+    sides: dict[tuple[bytes, str, str], dict[str, Side]] = {}
     lost: set[str] = set()
     unread = {entry.leaf.exchange for one in opened.values() for entry in one.entries if entry.shared is None}
     for name, ledger in opened.items():
@@ -133,9 +134,11 @@ def _pair_by_content(
             )
         for entry in ledger.entries:
             if entry.shared is not None and entry.shared.type in OWN_SIDE:
-                side = sides.setdefault(entry.leaf.exchange, {}).setdefault(country, {})
-                side.setdefault(entry.shared.type, entry)
-    for exchange, by_country in sides.items():
+                said: Any = entry.shared
+                key = (entry.leaf.exchange, said.requester, said.responder)
+                side = sides.setdefault(key, {}).setdefault(country, {})
+                side.setdefault(said.type, entry)
+    for (exchange, _, _), by_country in sides.items():
         case = _exchange(exchange, by_country, findings, exchange in unread)
         case.partly = case.partly or bool(lost & {case.requester, case.responder})
         if case.requester not in ends or case.responder not in ends:
