@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,45 @@ def search(
         emit(json, result, _show)
         if not result["exact"]:
             raise typer.Exit(1)
+
+
+@app.command()
+def ledger(
+    entries: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Entries of the ledger that is verified.")
+    ] = 1_000_000,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Length of each measurement.")] = 10,
+    writers: Annotated[int, typer.Option(min=1, max=512, help="Threads that write at the same time.")] = 64,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Where to write; must exist. A temporary directory by default."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Durable entries a second, latency beside a plain fsync loop, and the audit of a large ledger."""
+    with typed(json):
+        from node.bench_ledger import measure_ledger
+
+        result = measure_ledger(entries, seconds, writers, directory, lambda line: errors.print(f"… {line}"))
+        result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}"
+        result["load"] = [round(value, 1) for value in os.getloadavg()]
+        result["date"] = datetime.now(UTC).date().isoformat()
+        emit(json, result, _show_ledger)
+        if not result["verified"]:
+            raise typer.Exit(1)
+
+
+def _show_ledger(result: dict[str, Any]) -> None:
+    for label, key, unit in (
+        ("durable entries", "entries_per_s", "a second"),
+        ("latency at 1000 a second", "p99_ms", "ms, p99"),
+        ("  with a checkpoint each", "published_p99_ms", "ms, p99"),
+        ("plain fsync loop", "fsync_p99_ms", "ms, p99"),
+        ("verification", "verify_entries_per_s", "entries a second"),
+        ("verification, memory", "verify_rss_mb", "MB"),
+        ("storage", "bytes_per_entry", "bytes an entry, without payload"),
+    ):
+        say(f"  {label:28} {result[key]:12,.2f} {unit}")
 
 
 def _processor() -> str:
