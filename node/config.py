@@ -10,6 +10,7 @@ Layout of a node directory (0700; every file 0600)::
     gallery/         sealed blocks
     exchange/        evaluation keys and answers, by hash
     ledger/          C2SP tiles, ``checkpoint``, ``vkey``, ``policy``
+    ledger-N/        a successor ledger; the configuration says which one is in use
     admin.sock       while the node is served
 """
 
@@ -41,12 +42,19 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
 
 
 class AuditorConfig(BaseModel):
-    """Who may open this node's ledger payloads: a name, and the hex of an X25519 public key."""
+    """Who may open this node's ledger payloads, and with a TLS certificate also fetch the ledger.
+
+    Attributes:
+        name: Of the auditor, as the ledger names its readers.
+        key: Hex of an X25519 public key.
+        certificate: Base64 of a TLS client certificate (DER); empty for an auditor who cannot connect.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
+    certificate: Annotated[str, Field(max_length=8192, pattern=r"^[A-Za-z0-9+/]*={0,2}\z")] = ""
 
 
 class NodeConfig(BaseModel):
@@ -60,7 +68,10 @@ class NodeConfig(BaseModel):
     endpoint: str
     listen: str
     origin: Annotated[str, Field(pattern=r"^[!-*,-~]{1,200}\z")]
+    ledger: Annotated[str, Field(pattern=r"^ledger(-[1-9][0-9]{0,5})?\z")] = "ledger"
     auditors: list[AuditorConfig] = []
+    retention: dict[str, Annotated[int, Field(ge=1, le=36_525)]] = {}
+    """Days that payloads are kept, by legal basis; what is not named here is kept for ever."""
     unlock_file: str = "keys/unlock"
     workers: Annotated[int, Field(ge=1, le=256)] = 2
     memory_mib: Annotated[int, Field(ge=64, le=4_194_304)] = 2048
@@ -148,7 +159,9 @@ class NodePaths:
             raise NoSuchNode(f"{self.root} holds no node; make one with: concordat node init") from None
         except OSError as error:
             raise NoSuchNode(f"{self.config}: {error.strerror}") from None
-        return parse_config(data)
+        config = parse_config(data)
+        self.ledger = self.root / config.ledger
+        return config
 
 
 def default_workers() -> int:

@@ -20,7 +20,7 @@ from node.ledger_store import SCRATCH, LedgerDamaged, LedgerRolledBack, LedgerSt
 from node.payloads import PayloadStore
 from node.prefix_index import PrefixIndex
 from protocol.evidence import LogEvidence
-from protocol.payload import OpenedPayload, make_entry, open_as_node
+from protocol.payload import OpenedPayload, PayloadBox, make_entry, open_as_node
 from protocol.statements import Leaf, Opening, Statement, exchange_in_leaf
 
 _STRIPES: Final = 64
@@ -138,6 +138,18 @@ class Journal:
             return open_as_node(leaf, box, self._storage_key)
         except ConcordatError as error:
             raise LedgerDamaged(f"the payload of entry {index}: {error}") from None
+
+    def leaf(self, index: int) -> Leaf:
+        """The entry at a position; ``LedgerDamaged`` if it is none."""
+        return self._leaf(index)
+
+    def sealed(self, index: int) -> PayloadBox | None:
+        """The payload of an entry as it lies there; None if it was erased."""
+        return self._payloads.get(self._leaf(index).leaf_hash)
+
+    def erase(self, leaf_hash: bytes) -> bool:
+        """Remove a payload for good; whether it was there. What was erased has to be on the ledger before."""
+        return self._payloads.remove(leaf_hash)
 
     def evidence(self, index: int, old_size: int) -> LogEvidence:
         """What the peer needs to check entry ``index``, under the newest checkpoint.

@@ -21,6 +21,7 @@ from node.errors import BadConfig
 from node.gallery import Staged
 from node.journal import Recorded
 from node.profiles import builtin
+from node.record_operations import RECORD_OPERATIONS
 from node.sessions import describe_exchanges
 from protocol import statements
 from protocol.agreement import read_agreement, sign_agreement
@@ -222,6 +223,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "gallery.import": _gallery_import,
     "gallery.list": _gallery_list,
     "profile.show": _profile_show,
+    **RECORD_OPERATIONS,
 }
 
 

@@ -48,6 +48,19 @@ class PayloadStore:
         except ConcordatError as error:
             raise LedgerDamaged(f"{payload_path(leaf_hash)}: {error}") from None
 
+    def remove(self, leaf_hash: bytes) -> bool:
+        """Erase a payload, durable on return; whether it was there. ``LedgerUnavailable`` if the disk refuses."""
+        target = self._directory / payload_path(leaf_hash)
+        try:
+            there = self._files.exists(target)
+            self._files.remove(target)
+            # Also when it is gone already: an earlier call may have died before the name was off the disk.
+            if self._files.exists(target.parent):
+                self._files.sync_directory(target.parent)
+        except OSError as error:
+            raise LedgerUnavailable(f"a payload cannot be erased: {error.strerror}") from error
+        return there
+
     def sweep(self, is_known: Callable[[bytes], bool]) -> int:
         """Remove payloads of leaves that never got into the tree; how many."""
         removed = 0

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from node.cli import records
 from node.cli.common import Json, emit, read_file, say, typed, visible, write_new
 
 if TYPE_CHECKING:
     from protocol.audit.verify import LedgerInput, Seen
 
 app = typer.Typer(help="Check ledgers offline, from their bytes.", no_args_is_help=True)
+
+records.add_to(app)
 
 MAX_POLICY_BYTES = 512 * 1024
 MAX_KEY_BYTES = 1024
@@ -68,6 +71,9 @@ def reconcile(
     key: Annotated[
         list[Path] | None, typer.Option(help="An auditor's key: one for all ledgers, or one for each.")
     ] = None,
+    agreement: Annotated[
+        list[Path] | None, typer.Option(help="An agreement that queries are held against (repeat).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check ledgers against each other; exit 0 without findings, 1 with findings."""
@@ -89,7 +95,11 @@ def reconcile(
         }
         if len(named) != len(ledgers):
             raise BadConfig("the same ledger is named twice")
-        report = compare(named).to_json()
+        from protocol.agreement import read_agreement
+        from protocol.limits import MAX_AGREEMENT
+
+        agreements = [read_agreement(read_file(one, MAX_AGREEMENT, "agreement")) for one in agreement or []]
+        report = compare(named, agreements=agreements).to_json()
         emit(json, report, _show_reconciled)
         if not report["ok"]:
             raise typer.Exit(1)

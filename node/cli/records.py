@@ -1,0 +1,263 @@
+"""The part of ``concordat audit`` that reads what was logged, and that keeps or erases it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node.cli.common import Json, emit, perform, read_file, say, typed
+
+if TYPE_CHECKING:
+    from protocol.audit.verify import AuditedLedger
+
+MAX_POLICY_BYTES = 512 * 1024
+MAX_KEY_BYTES = 1024
+
+Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger's directory.", show_default=False)]
+Node = Annotated[Path, typer.Argument(metavar="DIR", help="The node's directory.", show_default=False)]
+Policy = Annotated[Path, typer.Option(help="Whose ledger it must be, and which witnesses count.")]
+Key = Annotated[Path, typer.Option(help="The auditor's key.")]
+Purpose = Annotated[str, typer.Option(help="lawfulness-check, self-monitoring, security or proceedings.")]
+Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="32 hexadecimal digits.")]
+Operator = Annotated[str, typer.Option(help="Who does it, for the ledger.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to ``concordat audit``."""
+    for command in (search, stats, open_, erase, hold, release, confirm):
+        app.command(command.__name__.rstrip("_"))(command)
+
+
+def search(
+    ledger: Ledger,
+    policy: Policy,
+    key: Key,
+    exchange: Annotated[str, typer.Option(help="32 hexadecimal digits.")] = "",
+    peer: Annotated[str, typer.Option(help="A country.")] = "",
+    purpose: Annotated[str, typer.Option(help="The purpose of the query.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="A statement's type, e.g. query.intent.")] = "",
+    since: Annotated[str, typer.Option(help="ISO 8601 time, UTC.")] = "",
+    until: Annotated[str, typer.Option(help="ISO 8601 time, UTC, not included.")] = "",
+    reading: Annotated[
+        str, typer.Option(help="What the ledger is read for (as for open).")
+    ] = "lawfulness-check",
+    json: Json = False,
+) -> None:
+    """Find entries, with both parts, and say whether there can be others; exit 1 if that is not certain."""
+    with typed(json):
+        from node.record_operations import exchange_of
+        from protocol.audit.search import Criteria
+        from protocol.audit.search import search as find
+
+        criteria = Criteria(
+            exchange=exchange_of(exchange) if exchange else None,
+            peer=peer or None,
+            purpose=purpose or None,
+            kind=kind or None,
+            from_ms=_time(since),
+            until_ms=_time(until),
+        )
+        logged = _log_reading(ledger, key, reading, "search", as_json=json)
+        result = {**find(_audited(ledger, policy, key), criteria), "reading": logged}
+        emit(json, result, _show_found)
+        if not result["completeness"]["complete"]:
+            raise typer.Exit(1)
+
+
+def stats(
+    ledger: Ledger,
+    policy: Policy,
+    key: Key,
+    reading: Annotated[
+        str, typer.Option(help="What the ledger is read for (as for open).")
+    ] = "lawfulness-check",
+    json: Json = False,
+) -> None:
+    """Make the statistics anew from the entries: queries, hits and refusals by month, peer, modality, purpose."""
+    with typed(json):
+        from protocol.audit.search import statistics
+
+        logged = _log_reading(ledger, key, reading, "statistics", as_json=json)
+        result = {**statistics(_audited(ledger, policy, key)), "reading": logged}
+        emit(json, result, _show_statistics)
+        if not result["completeness"]["complete"]:
+            raise typer.Exit(1)
+
+
+def open_(
+    directory: Node,
+    index: Annotated[int, typer.Argument(min=0, metavar="INDEX", help="An entry's index.")],
+    key: Key,
+    purpose: Purpose,
+    json: Json = False,
+) -> None:
+    """Show what one entry says to an auditor of the node; the node logs that it was read."""
+    with typed(json):
+        from crypto.sealing import public_key
+        from node.errors import BadConfig
+        from protocol.audit.entries import Entry
+        from protocol.audit.search import shown
+        from protocol.payload import PayloadBox, open_as_auditor
+        from protocol.statements import Leaf
+
+        private = _private(key)
+        arguments = {"index": index, "key": public_key(private).hex(), "purpose": purpose}
+        reply = perform(directory, "audit.open", arguments, as_json=json)
+        if reply["payload"] is None:
+            raise BadConfig(f"the payload of entry {index} was erased")
+        leaf = Leaf.from_bytes(base64.b64decode(reply["leaf"]))
+        opened = open_as_auditor(leaf, PayloadBox.from_bytes(base64.b64decode(reply["payload"])), private)
+        result = {**shown(Entry(index, leaf, opened)), "commitment": "holds", "reading": reply["entry"]}
+        emit(json, result, _show_opened)
+
+
+def erase(
+    directory: Node,
+    operator: Operator,
+    really: Annotated[bool, typer.Option("--really", help="Erase; without it only count.")] = False,
+    json: Json = False,
+) -> None:
+    """Erase payloads whose retention (``[retention]`` in node.toml, days by legal basis) has ended."""
+    with typed(json):
+        result = perform(directory, "audit.erase", {"operator": operator, "really": really}, as_json=json)
+        verb = "erased" if really else "to be erased (repeat with --really)"
+        emit(
+            json,
+            result,
+            lambda r: say(
+                f"{r['erased']} payloads of {r['exchanges']} exchanges {verb}, {r['held']} held back"
+            ),
+        )
+
+
+def hold(
+    directory: Node,
+    exchange: Exchange,
+    operator: Operator,
+    authority: Annotated[str, typer.Option(help="Who asks for it.")],
+    reference: Annotated[str, typer.Option(help="Of the order.")],
+    json: Json = False,
+) -> None:
+    """Place a legal hold: no payload of this exchange is erased until it is released."""
+    with typed(json):
+        arguments = {
+            "exchange": exchange,
+            "operator": operator,
+            "authority": authority,
+            "reference": reference,
+        }
+        result = perform(directory, "audit.hold", arguments, as_json=json)
+        emit(json, result, lambda r: say(f"held, entry {r['entry']}"))
+
+
+def release(directory: Node, exchange: Exchange, operator: Operator, json: Json = False) -> None:
+    """Release every legal hold on an exchange."""
+    with typed(json):
+        result = perform(
+            directory, "audit.release", {"exchange": exchange, "operator": operator}, as_json=json
+        )
+        emit(json, result, lambda r: say(f"released, entries {', '.join(map(str, r['entries']))}"))
+
+
+def confirm(
+    directory: Node,
+    exchange: Exchange,
+    examiner: Annotated[str, typer.Option(help="Who compared.")],
+    second_examiner: Annotated[str, typer.Option(help="Who verified it, somebody else.")],
+    match: Annotated[bool, typer.Option("--match/--no-match", help="The same person, or not.")],
+    disclosed_to: Annotated[str, typer.Option(help="To whom the outcome was disclosed.")] = "",
+    json: Json = False,
+) -> None:
+    """Log what two persons found when they compared what a hit led to."""
+    with typed(json):
+        arguments = {
+            "exchange": exchange,
+            "confirmed": match,
+            "examiner": examiner,
+            "second_examiner": second_examiner,
+            "disclosed_to": disclosed_to,
+        }
+        result = perform(directory, "audit.confirm", arguments, as_json=json)
+        emit(json, result, lambda r: say(f"logged, entry {r['entry']}"))
+
+
+def _private(key: Path) -> bytes:
+    from node.errors import BadConfig
+    from protocol.audit.keys import parse_private
+
+    try:
+        return parse_private(read_file(key, MAX_KEY_BYTES, "auditor's key").decode())
+    except UnicodeDecodeError:
+        raise BadConfig(f"auditor's key {key}: not a text file") from None
+
+
+def _audited(ledger: Path, policy: Path, key: Path) -> AuditedLedger:
+    from node.audit_files import DirectoryReader
+    from node.errors import BadConfig
+    from protocol.audit.verify import LedgerInput, audit_ledger
+
+    if not ledger.is_dir():
+        raise BadConfig(f"{ledger} is not a directory")
+    text = read_file(policy, MAX_POLICY_BYTES, "policy")
+    return audit_ledger(LedgerInput(DirectoryReader(ledger), text, _private(key)))
+
+
+def _log_reading(ledger: Path, key: Path, purpose: str, scope: str, *, as_json: bool) -> int | None:
+    """In a node's own directory the node logs it first; a copy was handed over by a pull, which logged it."""
+    from crypto.sealing import public_key
+
+    if not (ledger.parent / "node.toml").is_file():
+        return None
+    arguments = {"key": public_key(_private(key)).hex(), "purpose": purpose, "scope": scope}
+    entry: int = perform(ledger.parent, "audit.read", arguments, as_json=as_json)["entry"]
+    return entry
+
+
+def _time(text: str) -> int | None:
+    import datetime as dt
+
+    from node.errors import BadConfig
+
+    if not text:
+        return None
+    try:
+        when = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise BadConfig(f"{text[:40]!r} is not an ISO 8601 time") from None
+    return int((when if when.tzinfo else when.replace(tzinfo=dt.UTC)).timestamp() * 1000)
+
+
+def _show_opened(one: dict[str, Any]) -> None:
+    say(f"entry {one['index']}, {one['time']}; its commitment holds; read as entry {one['reading']}")
+    for part in ("shared", "private"):
+        for name, value in one[part].items():
+            say(f"   {name}: {value}")
+
+
+def _show_found(result: dict[str, Any]) -> None:
+    for one in result["matches"]:
+        say(f"{one['index']:8} {one['time']} {one['shared']['type']} {one['shared']['exchange_id']}")
+    _show_completeness(result["completeness"])
+
+
+def _show_completeness(known: dict[str, Any]) -> None:
+    verdict = "complete" if known["complete"] else "NOT COMPLETE"
+    say(f"{verdict}: {known['read']} of {known['size']} entries read; {known['how']} {known['root']}")
+    for why, indexes in known["unread"].items():
+        say(f"   {why}: {len(indexes)} entries")
+    if known["findings"]:
+        say(f"   {known['findings']} finding(s): see concordat audit verify")
+
+
+def _show_statistics(result: dict[str, Any]) -> None:
+    for row in result["rows"]:
+        place = " ".join(row[name] for name in ("month", "direction", "peer", "modality", "purpose"))
+        counts = ", ".join(
+            f"{value} {name}" for name, value in row.items() if isinstance(value, int) and value
+        )
+        reasons = "".join(f", {name} {row[name]}" for name in ("withheld", "refused", "failed") if row[name])
+        say(f"{place}: {counts}{reasons}")
+    _show_completeness(result["completeness"])
