@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 from crypto import merkle
-from crypto.errors import BadEncoding, BadSignature, LocalFault
+from crypto.errors import BadEncoding, BadSignature
 from crypto.note import (
     MAX_NOTE_BYTES,
     Ed25519Signer,
-    Ed25519Verifier,
     MlDsaSigner,
     Note,
     log_signers,
@@ -31,10 +30,13 @@ from crypto.note import (
 from node.entry_log import EntryLog, Record
 from node.files import Files
 from node.group_commit import GroupCommit
-from node.ledger_tree import Edge, TileReader, load_edge
-from node.prefix_index import PrefixIndex
+from node.ledger_errors import LedgerDamaged, LedgerRolledBack, LedgerUnavailable
+from node.ledger_tree import Edge, load_edge
+from node.ledger_view import HashedEntry, LedgerView
 from protocol import log_policy, tiles
 from protocol.checkpoint import Checkpoint, TreeHead, open_checkpoint
+
+__all__ = ["LedgerDamaged", "LedgerRolledBack", "LedgerStore", "LedgerUnavailable"]
 
 CHECKPOINT: Final = "checkpoint"
 COSIGNED: Final = "cosigned"
@@ -49,37 +51,8 @@ MAX_UNPUBLISHED: Final = 1 << 16
 _MAX_BATCH: Final = 1 << 14
 _MAX_BATCH_BYTES: Final = 1 << 24
 
-_Hashed = tuple[bytes, bytes]
-Value = TypeVar("Value")
 
-
-class LedgerDamaged(LocalFault):
-    """The ledger's files do not agree with its checkpoint. Nothing is written to it any more."""
-
-    code = "ledger-damaged"
-
-
-class LedgerUnavailable(LocalFault):
-    """The ledger could not be written: nothing was acknowledged, the caller must not go on."""
-
-    code = "ledger-unavailable"
-
-
-class LedgerRolledBack(LocalFault):
-    """Somebody holds a newer checkpoint of this ledger than its own: our copy is an older one.
-
-    Attributes:
-        seen_size: The size that is held.
-    """
-
-    code = "ledger-rolled-back"
-
-    def __init__(self, message: str, seen_size: int) -> None:
-        super().__init__(message)
-        self.seen_size = seen_size
-
-
-class LedgerStore:
+class LedgerStore(LedgerView):
     """One ledger, open for writing. Methods may be called from several threads."""
 
     def __init__(
@@ -89,23 +62,13 @@ class LedgerStore:
         files: Files,
         stack: contextlib.ExitStack,
     ) -> None:
-        self._directory = directory
-        self._signers = signers
-        self._signer = signers[0]
-        self._files = files
+        super().__init__(directory, signers, files)
         self._stack = stack
         self._scratch = directory / SCRATCH
-        self._tiles = TileReader(self._read)
         self._log = EntryLog(directory, self._signer.name, files, self._scratch)
-        self._commits = GroupCommit[Sequence[_Hashed], list[int]](self._commit)
-        # Held for the whole of a publication; the mutex only for looking at and changing what is below.
+        self._commits = GroupCommit[Sequence[HashedEntry], list[int]](self._commit)
+        # Held for the whole of a publication.
         self._publishing = threading.RLock()
-        self._mutex = threading.RLock()
-        self._note = b""
-        self._edge = Edge()
-        self._head = self._edge.head
-        self._pending: list[_Hashed] = []
-        self._index = PrefixIndex()
 
     @classmethod
     def open(cls, directory: Path, origin: str, signing_seed: bytes, files: Files | None = None) -> Self:
@@ -163,88 +126,6 @@ class LedgerStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Reading.
-
-    @property
-    def verifier(self) -> Ed25519Verifier:
-        """The key that verifies this ledger's checkpoints."""
-        return self._signer.verifier
-
-    @property
-    def vkey(self) -> str:
-        """The verifier key line."""
-        return self._signer.verifier.vkey
-
-    @property
-    def size(self) -> int:
-        """Number of durable entries; ``head.size`` of them are covered by the published checkpoint."""
-        with self._mutex:
-            return self._edge.size + len(self._pending)
-
-    @property
-    def directory(self) -> Path:
-        """Where the ledger lies."""
-        return self._directory
-
-    @property
-    def head(self) -> TreeHead:
-        """Size and root of the published checkpoint."""
-        with self._mutex:
-            return self._head
-
-    def checkpoint(self) -> bytes:
-        """The published checkpoint note."""
-        return self.published()[1]
-
-    def published(self) -> tuple[TreeHead, bytes]:
-        """The head and the checkpoint note that go together."""
-        with self._mutex:
-            return self._head, self._note
-
-    def entry(self, index: int) -> bytes:
-        """The bytes of one entry; ``IndexError`` beyond the end."""
-        with self._mutex:
-            edge = self._edge
-            if not 0 <= index < self.size:
-                raise IndexError(f"no entry {index}")
-            if index >= edge.size:
-                return self._pending[index - edge.size][1]
-        return self._whole(lambda: self._tiles.entry(edge, index))
-
-    def find(self, entry: bytes) -> int | None:
-        """The index of an entry with exactly these bytes."""
-        return self.find_hash(merkle.leaf_hash(entry))
-
-    def find_hash(self, leaf_hash: bytes) -> int | None:
-        """The index of the entry with this RFC 6962 leaf hash."""
-        with self._mutex:
-            candidates = self._index.candidates(leaf_hash)
-        return next((i for i in candidates if merkle.leaf_hash(self.entry(i)) == leaf_hash), None)
-
-    def inclusion(self, index: int, size: int) -> list[bytes]:
-        """Proof that entry ``index`` is in the tree of the first ``size`` entries, which must be published."""
-        edge = self._require(size)
-        return self._whole(lambda: merkle.inclusion_proof(size, index, self._tiles.hashes(edge)))
-
-    def consistency(self, old_size: int, new_size: int) -> list[bytes]:
-        """Proof that the tree of ``old_size`` entries is a prefix of that of ``new_size``, which is published."""
-        edge = self._require(new_size)
-        return self._whole(lambda: merkle.consistency_proof(old_size, new_size, self._tiles.hashes(edge)))
-
-    def _require(self, size: int) -> Edge:
-        with self._mutex:
-            if size > self._edge.size:
-                raise ValueError(f"no tree of {size} entries yet, there are {self._edge.size}")
-            return self._edge
-
-    def _whole(self, read: Callable[[], Value]) -> Value:
-        try:
-            return read()
-        except OSError as error:
-            raise LedgerUnavailable(f"the ledger cannot be read: {error.strerror}") from error
-        except (BadEncoding, LookupError) as error:
-            raise LedgerDamaged(f"the ledger is damaged: {error}") from None
-
     # Writing.
 
     def add(self, entry: bytes) -> int:
@@ -285,7 +166,7 @@ class LedgerStore:
             self.publish(max(indexes) + 1)
         return indexes
 
-    def _commit(self, requests: Sequence[Sequence[_Hashed]]) -> list[list[int]]:
+    def _commit(self, requests: Sequence[Sequence[HashedEntry]]) -> list[list[int]]:
         """Write what is new of all the requests to the log as one record. Run by one thread at a time."""
         with self._mutex:
             uncovered = Record(self._edge.size, [entry for _, entry in self._pending])
@@ -383,7 +264,7 @@ class LedgerStore:
         """
         given = open_checkpoint(note, self._signer.verifier).checkpoint
         with self._publishing:
-            self._check_prefix(given)
+            self.check_floor(given.head)
             merged = _merged(self._note, note) if given.head == self._head else None
             try:
                 last = self._files.read(self._directory / COSIGNED, MAX_NOTE_BYTES)
@@ -452,43 +333,9 @@ class LedgerStore:
             raise LedgerUnavailable(f"the ledger cannot be read: {error.strerror}") from error
         if note is not None:
             try:
-                self._check_prefix(open_checkpoint(note, self._signer.verifier).checkpoint)
+                self.check_floor(open_checkpoint(note, self._signer.verifier).checkpoint.head)
             except (BadEncoding, BadSignature) as error:
                 raise LedgerDamaged(f"the last cosigned checkpoint is damaged: {error}") from None
-
-    def _check_prefix(self, seen: Checkpoint) -> None:
-        self.check_floor(seen.head)
-
-    def check_floor(self, seen: TreeHead) -> None:
-        """Return None if a tree head that somebody holds is of this ledger's past or present.
-
-        Raises:
-            LedgerRolledBack: It is larger than what is published, or has another root at its size.
-        """
-        with self._mutex:
-            edge = self._edge
-        if seen.size > edge.size:
-            raise LedgerRolledBack(f"size {seen.size} is cosigned, the ledger has {edge.size}", seen.size)
-        hashes = self._tiles.hashes(edge)
-        if self._whole(lambda: merkle.range_root(0, seen.size, hashes)) != seen.root:
-            raise LedgerRolledBack(f"another root is cosigned at size {seen.size}", seen.size)
-
-    def _read_tile(self, ref: tiles.TileRef) -> bytes:
-        """A tile or bundle of the checkpoint's tree; a full one, cut, may stand in for a partial one."""
-        limit = tiles.MAX_BUNDLE_BYTES if ref.level is None else tiles.MAX_TILE_BYTES
-        data = self._files.read(self._directory / ref.path, limit)
-        if data is not None or ref == ref.full:
-            return data if data is not None else self._read(ref.path, limit)
-        full = self._read(ref.full.path, limit)
-        if ref.level is None:
-            return tiles.encode_bundle(tiles.split_bundle(full, ref.width)[0])
-        return full[: ref.width * merkle.HASH_BYTES]
-
-    def _read(self, path: str, limit: int) -> bytes:
-        data = self._files.read(self._directory / path, limit)
-        if data is None:
-            raise BadEncoding(f"the ledger has no {path}")
-        return data
 
 
 def _existing(directory: Path) -> Path:
