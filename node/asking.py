@@ -40,6 +40,9 @@ from protocol.messages import (
 from protocol.policy import check
 
 ROLE: Final = "q"
+OPEN_AT_ONCE: Final = 64
+"""Blocks of an answer in memory: the responder says how many there are, up to nine gigabytes of them, and may
+make every slot of them a hit."""
 OPEN_ATTEMPTS: Final = 3
 LENGTH_BYTES: Final = 4
 
@@ -329,11 +332,16 @@ class Asking(Driver[RequesterSession]):
             try:
                 profile = await self.thread(self.core.profile, request.profile)
                 secret = await self._secret_of(request.evaluation_keys)
-                answer = await self.thread(self._bodies.read, Kind.ANSWER, command.answer_hash)
-                size = request.answer_block_bytes
-                blocks = [answer[start : start + size] for start in range(0, len(answer), size)]
-                slots = await self._engine.open_answer(profile.search, secret, blocks)
-                return events.AnswerOpened(sum(len(hits) for hits in slots))
+                size, begin, found = request.answer_block_bytes, 0, 0
+                while True:
+                    piece = (Kind.ANSWER, command.answer_hash, begin, OPEN_AT_ONCE * size)
+                    part = await self.thread(self._bodies.read_part, *piece)
+                    if not part:
+                        return events.AnswerOpened(found)
+                    blocks = [part[start : start + size] for start in range(0, len(part), size)]
+                    slots = await self._engine.open_answer(profile.search, secret, blocks)
+                    found += sum(len(hits) for hits in slots)
+                    begin += len(part)
             except (BadCiphertext, BadTemplate) as error:
                 log("an answer is unusable", level="error", exchange=key, code=error.code)
                 return events.AnswerUnusable()

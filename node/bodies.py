@@ -68,6 +68,15 @@ class Bodies:
         except OSError as error:
             raise StorageFailed(f"a stored {kind.name.lower()} cannot be read: {error.strerror}") from None
 
+    def read_part(self, kind: Kind, name: bytes, start: int, length: int) -> bytes:
+        """Some bytes of a body, fewer at its end and none behind it; raises ``StorageFailed``."""
+        try:
+            with self.path(kind, name).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except OSError as error:
+            raise StorageFailed(f"a stored {kind.name.lower()} cannot be read: {error.strerror}") from None
+
     def put(self, kind: Kind, data: bytes) -> bytes:
         """Store a body of our own; returns its hash once it is durable."""
         body_hash = BodyHash(kind.context, len(data))

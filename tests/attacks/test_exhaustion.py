@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,8 +16,12 @@ from forger import Forger, verdict
 from nodes import World
 
 from node import listening, server
+from node.asking import OPEN_AT_ONCE, Asking
+from node.bodies import Bodies, Kind
 from node.daemon import Daemon
 from node.peer import Reply
+from protocol.exchange.commands import OpenAnswer
+from protocol.exchange.events import AnswerOpened
 
 
 @pytest.fixture
@@ -51,6 +57,38 @@ async def test_silent_strangers_take_few_descriptors_and_peers_get_through(
         await forger.close()
     assert answer.status == 200
     assert taken <= 8 + 4
+
+
+async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(tmp_path: Path) -> None:
+    """The responder alone says how many blocks its answer has."""
+    bodies, size, count = Bodies(tmp_path), 10, 3 * OPEN_AT_ONCE + 1
+    name = bodies.put(Kind.ANSWER, bytes(size * count))
+    pieces: list[int] = []
+
+    async def thread(function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    async def secret_of(_: bytes) -> bytes:
+        return b""
+
+    async def open_answer(_search: Any, _secret: bytes, blocks: list[bytes]) -> list[list[int]]:
+        assert {len(block) for block in blocks} == {size}
+        pieces.append(len(blocks))
+        return [[0, 1] for _ in blocks]
+
+    request = SimpleNamespace(profile=b"", evaluation_keys=b"", answer_block_bytes=size)
+    session = SimpleNamespace(record=SimpleNamespace(request=request))
+    asking: Any = SimpleNamespace(
+        thread=thread,
+        store=SimpleNamespace(get=lambda _: session),
+        core=SimpleNamespace(profile=lambda _: SimpleNamespace(search=None)),
+        _secret_of=secret_of,
+        _bodies=bodies,
+        _engine=SimpleNamespace(open_answer=open_answer),
+    )
+    opened = await Asking._open_answer(asking, b"", OpenAnswer(bytes(16), name, count))
+    assert opened == AnswerOpened(2 * count)
+    assert pieces == [OPEN_AT_ONCE] * 3 + [1]
 
 
 async def test_a_body_that_swells_is_not_unpacked(
