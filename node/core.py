@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from crypto.contexts import Context
-from crypto.errors import ConcordatError
+from crypto.errors import ConcordatError, LocalFault
 from crypto.hitsearch.parameters import plan_for
 from crypto.profiles import Profile, load_profile
 from crypto.sealing import open_sealed, seal
@@ -27,19 +27,21 @@ from node.gallery import GalleryStore
 from node.journal import Journal, Recorded
 from node.keys import NodeKeys, load_keys
 from node.ledger_store import LedgerStore
+from node.logging import log
 from node.peer import Address
 from node.profiles import DIGESTS, builtin
 from node.setup import make_descriptor
 from node.state import PeerRow, State, open_engine
 from node.witnessing import Witnessing
-from protocol import statements
+from protocol import statements, statements_witness
 from protocol.agreement import Agreement, read_agreement
+from protocol.clock import ClockStep, ClockWatch
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadDescriptor
 from protocol.exchange.parties import Parties, Peer, PlanSizes, Seen
 from protocol.limits import MAX_DESCRIPTOR
 from protocol.roster import Roster
-from protocol.statements import Statement
+from protocol.statements import Leaf, Statement
 
 SOFTWARE: Final = "concordat 0.1.0"
 Clock = Callable[[], int]
@@ -77,7 +79,8 @@ class NodeCore:
         self.descriptor = descriptor
         self.state = state
         self.journal = journal
-        self.clock = clock
+        self.watch = ClockWatch(_newest_time(journal))
+        self._clock = clock
         self.files = files
         self.enforces_own_policy = enforce_own_policy
         self.bodies = Bodies(paths.exchange)
@@ -86,7 +89,7 @@ class NodeCore:
         self._agreements: dict[bytes, Agreement] = {}
         for digest, _, note in state.agreements():
             self._agreements[digest] = read_agreement(note)
-        self.witnessing = Witnessing(state, journal, self.parties, clock)
+        self.witnessing = Witnessing(state, journal, self.parties, self.clock)
         self._stack = contextlib.ExitStack()
 
     @classmethod
@@ -139,6 +142,7 @@ class NodeCore:
                 files=files,
             )
             core.galleries.sweep()
+            core.witnessing.state.begin_ledger(config.origin, core.clock())
             core.witnessing.check_own()
             if core.witnessing.halted is None:
                 core._record_origin()
@@ -155,6 +159,12 @@ class NodeCore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def clock(self) -> int:
+        """Milliseconds since 1970, UTC; steps backward are noticed and logged with the next entry."""
+        now = self._clock()
+        self.watch.observe(now)
+        return now
 
     @property
     def country(self) -> str:
@@ -188,7 +198,21 @@ class NodeCore:
             LocalFault: As ``Journal.record``.
         """
         self.witnessing.require_sound()
+        step = self.watch.take_step()
+        if step is not None:
+            self._record_step(step)
         return self.journal.record(statement, time_ms)
+
+    def _record_step(self, step: ClockStep) -> None:
+        log("the clock went back", level="error", seconds=(step.before_ms - step.after_ms) / 1000)
+        shared = statements_witness.ClockStepped(
+            exchange_id=os.urandom(16), country=self.country, before_ms=step.before_ms, after_ms=step.after_ms
+        )
+        try:
+            self.journal.record(Statement(shared, statements_witness.Noticed(software=SOFTWARE)), self._clock())
+        except LocalFault:
+            self.watch.put_back(step)
+            raise
 
     def evidence(self, index: int, old_size: int) -> bytes:
         """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
@@ -363,6 +387,13 @@ class NodeCore:
             }
             for one in self.galleries.partitions()
         ]
+
+
+def _newest_time(journal: Journal) -> int:
+    """The latest time among the last entries; entries of parallel exchanges need not be in its order."""
+    size = journal.ledger.size
+    leaves = (Leaf.from_bytes(journal.ledger.entry(index)) for index in range(max(0, size - 16), size))
+    return max((leaf.time_ms for leaf in leaves), default=0)
 
 
 def local_exchange(kind: bytes, subject: bytes) -> bytes:

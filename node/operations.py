@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from crypto.errors import ConcordatError
 from crypto.profiles import MAX_PROFILE_BYTES, Profile, load_profile
-from node import trust
+from node import succession, trust
 from node.admin import Report
 from node.core import NodeCore
 from node.errors import BadConfig
@@ -27,6 +27,7 @@ from protocol import statements
 from protocol.agreement import read_agreement, sign_agreement
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadAgreement, BadDescriptor
+from protocol.succession import read_succession
 
 Operation = Callable[[NodeCore, dict[str, Any], Report], dict[str, Any]]
 
@@ -127,6 +128,39 @@ def _decided(
     return {"country": country, "suspended_for": core.suspension(country) or None, "entry": recorded.index}
 
 
+def _peer_witnessed(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    country = text(arguments, "country")
+    core.roster.peer(country)
+    size, note = core.witnessing.held(country)
+    if note is None:
+        raise BadConfig(f"no checkpoint of the ledger of {country} has been seen here")
+    return {"country": country, "size": size, "checkpoint": note.decode()}
+
+
+def _peer_succeed(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Accept a peer's successor ledger, once the fingerprint of its new descriptor is confirmed."""
+    held = core.roster.peer(text(arguments, "country"))
+    given = read_succession(_bytes(arguments, "succession"), held)
+    shown = {
+        **_shown_peer(given.descriptor),
+        "previous": given.previous.name,
+        "previous_size": given.last.size,
+        "ledger": given.descriptor.ledger.name,
+    }
+    confirmed = text(arguments, "fingerprint", "").replace(" ", "").lower()
+    if not confirmed:
+        return {"accepted": False, "peer": shown}
+    if confirmed != given.descriptor.fingerprint.replace(" ", ""):
+        raise BadDescriptor("the new descriptor has another fingerprint than the confirmed one")
+    recorded = succession.accept(core, given, text(arguments, "operator", "operator"))
+    return {"accepted": True, "peer": shown, "entry": recorded.index}
+
+
+def _ledger_succession(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    data = succession.export(core)
+    return {"succession": base64.b64encode(data).decode(), "fingerprint": core.descriptor.fingerprint}
+
+
 def _agreement_sign(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Add our signature if it is missing; put the agreement in force here once both have signed."""
     data = _bytes(arguments, "agreement")
@@ -219,6 +253,9 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "peer.show": _peer_show,
     "peer.suspend": _peer_suspend,
     "peer.resume": _peer_resume,
+    "peer.witnessed": _peer_witnessed,
+    "peer.succeed": _peer_succeed,
+    "ledger.succession": _ledger_succession,
     "agreement.sign": _agreement_sign,
     "gallery.import": _gallery_import,
     "gallery.list": _gallery_list,

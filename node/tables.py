@@ -113,6 +113,7 @@ conflicts = Table(
 own_witnesses = Table(
     "own_witnesses",
     metadata,
+    Column("origin", String(255), primary_key=True),
     Column("size", BigInteger, primary_key=True),
     Column("witness", String(255), primary_key=True),
     Column("root", LargeBinary(32), nullable=False),
@@ -130,3 +131,22 @@ contradictions = Table(
     Column("note", LargeBinary, nullable=False),
 )
 """Checkpoints that our own log signed and our ledger does not have."""
+
+ledgers = Table(
+    "ledgers",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("origin", String(255), nullable=False),
+    Column("began_ms", BigInteger, nullable=False),
+)
+"""The ledgers that this node has written, the one in use last; exchanges belong to the one they began under."""
+
+successions = Table(
+    "successions",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("accepted_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Successions of peers that the operator accepted."""

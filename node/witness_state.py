@@ -10,8 +10,20 @@ from typing import Final
 
 from sqlalchemy import delete, func, insert, select, update
 
-from node.state import State, set_standing
-from node.tables import conflicts, contradictions, own_witnesses, peer_standing
+from node.state import PeerRow, State, set_standing
+from node.tables import (
+    conflicts,
+    contradictions,
+    exchanges,
+    ledgers,
+    own_witnesses,
+    peer_standing,
+    peers,
+    successions,
+)
+
+NOBODY: Final = "--"
+"""The peer of an exchange that ended with the ledger it was on."""
 
 KEPT_SIZES: Final = 256
 """Cosigned checkpoints of our own that are kept of each witness: the newest convicts us of every rollback."""
@@ -30,6 +42,7 @@ class Standing:
 class OwnCheckpoint:
     """A checkpoint of our own ledger with one cosignature."""
 
+    origin: str
     size: int
     witness: str
     root: bytes
@@ -81,40 +94,75 @@ class WitnessState:
     def put_own(self, own: OwnCheckpoint, now_ms: int) -> None:
         """Keep a cosigned checkpoint of our own; the first cosignature of a witness on a size stays."""
         table = own_witnesses
-        key = (table.c.size == own.size) & (table.c.witness == own.witness)
+        of_witness = (table.c.origin == own.origin) & (table.c.witness == own.witness)
+        key = of_witness & (table.c.size == own.size)
         with self._state.writing() as connection:
             if connection.execute(select(table.c.size).where(key)).first() is not None:
                 return
-            values = {"size": own.size, "witness": own.witness, "root": own.root, "note": own.note}
-            connection.execute(insert(table).values(**values, stored_ms=now_ms))
-            sizes = select(table.c.size).where(table.c.witness == own.witness)
+            named = {"origin": own.origin, "size": own.size, "witness": own.witness}
+            values = {**named, "root": own.root, "note": own.note, "stored_ms": now_ms}
+            connection.execute(insert(table).values(**values))
+            sizes = select(table.c.size).where(of_witness)
             oldest = connection.execute(
                 sizes.order_by(table.c.size.desc()).offset(KEPT_SIZES).limit(1)
             ).scalar()
             if oldest is not None:
-                old = (table.c.witness == own.witness) & (table.c.size <= oldest)
-                connection.execute(delete(table).where(old))
+                connection.execute(delete(table).where(of_witness & (table.c.size <= oldest)))
 
-    def own_size(self, witness: str) -> int:
-        """The largest size of our ledger that this witness has cosigned; 0 if none."""
-        query = select(func.max(own_witnesses.c.size)).where(own_witnesses.c.witness == witness)
+    def own_size(self, origin: str, witness: str) -> int:
+        """The largest size of a ledger of ours that this witness has cosigned; 0 if none."""
+        table = own_witnesses
+        query = select(func.max(table.c.size)).where((table.c.origin == origin) & (table.c.witness == witness))
         with self._state.reading() as connection:
             return int(connection.execute(query).scalar() or 0)
 
-    def own_checkpoints(self, size: int | None = None) -> list[OwnCheckpoint]:
-        """Cosigned checkpoints of our own, of one size or of all, the largest first."""
+    def own_checkpoints(self, origin: str, size: int | None = None) -> list[OwnCheckpoint]:
+        """Cosigned checkpoints of a ledger of our own, of one size or of all, the largest first."""
         table = own_witnesses
-        query = select(table.c.size, table.c.witness, table.c.root, table.c.note)
+        columns = (table.c.origin, table.c.size, table.c.witness, table.c.root, table.c.note)
+        query = select(*columns).where(table.c.origin == origin)
         if size is not None:
             query = query.where(table.c.size == size)
         with self._state.reading() as connection:
             rows = connection.execute(query.order_by(table.c.size.desc(), table.c.witness))
             return [OwnCheckpoint(*row) for row in rows]
 
-    def forget_own(self) -> None:
-        """A successor ledger begins: cosignatures and contradictions of the one before no longer speak of it."""
+    def begin_ledger(self, origin: str, now_ms: int) -> bool:
+        """Note which ledger is in use; True if it is another than before.
+
+        Exchanges of the one before are over: their entries are not on this one. Their ids stay known, so that none of
+        them is ever taken up again.
+        """
         with self._state.writing() as connection:
-            connection.execute(delete(own_witnesses))
+            newest = select(ledgers.c.origin).order_by(ledgers.c.number.desc()).limit(1)
+            known = connection.execute(newest).scalar()
+            if known == origin:
+                return False
+            connection.execute(insert(ledgers).values(origin=origin, began_ms=now_ms))
+            if known is not None:
+                connection.execute(update(exchanges).values(is_open=0, peer=NOBODY))
+            return known is not None
+
+    # Successions of peers
+
+    def put_succession(self, digest: bytes, row: PeerRow, body: bytes) -> None:
+        """Take a peer's successor ledger into use: its descriptor, and nothing seen of the new ledger yet."""
+        with self._state.writing() as connection:
+            known = select(successions.c.digest).where(successions.c.digest == digest)
+            if connection.execute(known).first() is None:
+                values = {"digest": digest, "peer": row.country, "accepted_ms": row.accepted_ms, "body": body}
+                connection.execute(insert(successions).values(**values))
+            connection.execute(
+                update(peers)
+                .where(peers.c.country == row.country)
+                .values(
+                    descriptor=row.descriptor,
+                    accepted_ms=row.accepted_ms,
+                    seen_size=row.seen_size,
+                    seen_root=row.seen_root,
+                    seen_checkpoint=row.seen_checkpoint,
+                )
+            )
 
     def put_contradiction(self, origin: str, size: int, note: bytes, now_ms: int) -> None:
         """Keep the proof that our ledger is not the one that was signed."""

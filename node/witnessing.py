@@ -40,6 +40,11 @@ class Witnessing:
         self._clock = clock
         self.halted: OwnLedgerContradicted | None = None
 
+    @property
+    def origin(self) -> str:
+        """The name of our ledger."""
+        return self._journal.ledger.verifier.name
+
     def require_sound(self) -> None:
         """Raise ``OwnLedgerContradicted`` when our ledger is known not to be the one that was signed."""
         if self.halted is not None:
@@ -91,7 +96,7 @@ class Witnessing:
             raise
         if found.head.size != said_size:
             raise BadMessage("a size of this node's ledger and the checkpoint of another")
-        own = OwnCheckpoint(found.head.size, found.witness, found.head.root, found.note)
+        own = OwnCheckpoint(self.origin, found.head.size, found.witness, found.head.root, found.note)
         self.state.put_own(own, self._clock())
 
     def take_reply(self, country: str, reply: ExchangeStatus | ReceiptReply | ErrorReply) -> None:
@@ -110,7 +115,7 @@ class Witnessing:
 
     def told(self, country: str) -> int:
         """The size of our ledger that a peer is known to hold: evidence to it starts there."""
-        return self.state.own_size(self._parties(country).peer.witness.name)
+        return self.state.own_size(self.origin, self._parties(country).peer.witness.name)
 
     def root_at(self, size: int) -> bytes | None:
         """The root of our ledger at a size; None beyond its end."""
@@ -126,7 +131,7 @@ class Witnessing:
 
     def cosigned(self, head: TreeHead, note: bytes) -> bytes:
         """Our checkpoint with every cosignature on its tree that has come back so far."""
-        others = [one.note for one in self.state.own_checkpoints(head.size) if one.root == head.root]
+        others = [one.note for one in self.state.own_checkpoints(self.origin, head.size) if one.root == head.root]
         return merge([note, *others])
 
     def check_own(self) -> None:
@@ -134,11 +139,10 @@ class Witnessing:
 
         What is found stops the ledger, not the node: the operator still has to see it.
         """
-        origin = self._journal.ledger.verifier.name
-        for size, note in self.state.contradictions(origin):
+        for size, note in self.state.contradictions(self.origin):
             self.halted = OwnLedgerContradicted(f"this node signed a ledger of size {size}", size, note)
             return
-        for own in self.state.own_checkpoints():
+        for own in self.state.own_checkpoints(self.origin):
             if self.root_at(own.size) != own.root:
                 words = f"this node signed, and {own.witness} cosigned, a ledger of size {own.size}"
                 self._contradicted(OwnLedgerContradicted(words, own.size, own.note))
@@ -146,7 +150,6 @@ class Witnessing:
 
     def _contradicted(self, error: OwnLedgerContradicted) -> None:
         """Fail closed: a ledger that is not the one that was signed gets no further entry."""
-        origin = self._journal.ledger.verifier.name
         log("the ledger was rolled back", level="error", code=error.code, size=error.seen_size)
         self.halted = error
-        self.state.put_contradiction(origin, error.seen_size, error.note, self._clock())
+        self.state.put_contradiction(self.origin, error.seen_size, error.note, self._clock())

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from crypto.errors import ConcordatError
-from node.cli import agreement, audit, bench, demo, gallery, node, peer, profile, query, witness
+from node.cli import agreement, audit, bench, demo, gallery, ledger, node, peer, profile, query, witness
 
 app = typer.Typer(
     name="concordat",
@@ -22,6 +22,7 @@ app.command("demo")(demo.demo)
 app.command("query")(query.query)
 app.add_typer(node.app, name="node")
 app.add_typer(peer.app, name="peer")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(profile.app, name="profile")
 app.add_typer(gallery.app, name="gallery")

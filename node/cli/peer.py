@@ -10,6 +10,7 @@ import typer
 
 from node.cli.common import Directory, Json, emit, perform, read_file, say, typed, write_new
 from protocol.limits import MAX_DESCRIPTOR
+from protocol.succession import MAX_SUCCESSION_BYTES
 
 app = typer.Typer(help="Descriptors: who a peer is, and by which keys.", no_args_is_help=True)
 
@@ -94,6 +95,50 @@ def _decide(directory: Path, operation: str, country: str, reason: str, operator
 def _show_decided(result: dict[str, Any]) -> None:
     state = "suspended" if result["suspended_for"] else "taken up again"
     say(f"exchanges with {result['country']} are {state}; entry {result['entry']}")
+
+
+@app.command()
+def witnessed(
+    directory: Directory,
+    country: Country,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the newest checkpoint held of a peer's ledger, cosigned: what its operator needs after a loss."""
+    with typed(json):
+        result = perform(directory, "peer.witnessed", {"country": country}, as_json=json)
+        if output is not None:
+            write_new(output, result["checkpoint"].encode())
+        emit(json, result, lambda _: say(result["checkpoint"].rstrip("\n") if output is None else f"written: {output}"))
+
+
+@app.command()
+def succeed(
+    directory: Directory,
+    country: Country,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The succession, from the peer.")],
+    fingerprint: Annotated[str, typer.Option(help="Of the new descriptor, confirmed by another way.")] = "",
+    operator: Operator = "operator",
+    json: Json = False,
+) -> None:
+    """Go on with a peer under its successor ledger. Without --fingerprint only shows it and exits 1."""
+    with typed(json):
+        data = base64.b64encode(read_file(file, MAX_SUCCESSION_BYTES, "succession")).decode()
+        arguments = {"country": country, "succession": data, "fingerprint": fingerprint, "operator": operator}
+        result = perform(directory, "peer.succeed", arguments, as_json=json)
+        emit(json, result, _show_succeeded)
+        if not result["accepted"]:
+            raise typer.Exit(1)
+
+
+def _show_succeeded(result: dict[str, Any]) -> None:
+    peer = result["peer"]
+    _show_one(peer)
+    say(f"   {peer['ledger']} goes on after {peer['previous']} of {peer['previous_size']} entries")
+    if result["accepted"]:
+        say("accepted, and on the ledger")
+    else:
+        say("not accepted: confirm the fingerprint with the peer, then repeat with --fingerprint")
 
 
 @app.command()

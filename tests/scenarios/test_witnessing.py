@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import World, ask, statements
+from nodes import World, ask, statements, until
 
 from crypto.note import open_note, sign_note
 from node import trust
@@ -30,7 +30,7 @@ def world(tmp_path: Path) -> World:
 def holds_cosignature(core: NodeCore, peer: str) -> int:
     """The largest size of a node's ledger with a cosignature of the peer that verifies."""
     key = witness_verifier(peer, core.roster.peer(peer).identity)
-    (newest, *_) = core.witnessing.state.own_checkpoints()
+    (newest, *_) = core.witnessing.state.own_checkpoints(core.witnessing.origin)
     note = open_note(newest.note, [key, core.journal.ledger.verifier])
     assert note.is_signed_by(key)
     assert note.is_signed_by(core.journal.ledger.verifier)
@@ -86,8 +86,7 @@ async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(world
         async with world.daemon("CL") as cl:
             assert cl.core.witnessing.halted is None
             asking = asyncio.create_task(ask(cl, world.arguments("known.npz:4")))
-            while cl.core.witnessing.halted is None:
-                await asyncio.sleep(0.05)
+            await until(lambda: cl.core.witnessing.halted is not None)
             asking.cancel()
             before = cl.core.journal.ledger.size
             with pytest.raises(OwnLedgerContradicted):
@@ -120,8 +119,7 @@ async def test_a_fork_is_kept_shown_and_stops_exchanges_until_the_operator_acts(
         result = await asyncio.wait_for(ask(cl, world.arguments("known.npz:4")), 30)
         assert result["outcome"] == "refused"
         assert result["reason"] == "bad-evidence"
-        while "peer.suspended" not in statements(us.core):
-            await asyncio.sleep(0.05)
+        await until(lambda: "peer.suspended" in statements(us.core))
         assert us.core.suspension("CL") == "inconsistent"
         again = await asyncio.wait_for(ask(cl, world.arguments("known.npz:5")), 30)
         assert (again["outcome"], again["reason"]) == ("refused", "peer-suspended")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import copy
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -189,3 +191,10 @@ def statements(core: NodeCore) -> list[str]:
     """The types of all entries of a node's ledger, in order."""
     opened = [core.journal.open(index) for index in range(core.journal.ledger.size)]
     return [payload.shared.type if payload is not None else "erased" for payload in opened]
+
+
+async def until(ready: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Wait for something that another task brings about; fails after ``timeout_s``."""
+    async with asyncio.timeout(timeout_s):
+        while not ready():  # noqa: ASYNC110 - nothing tells a test when a node has come so far
+            await asyncio.sleep(0.02)

@@ -1,0 +1,61 @@
+"""``concordat ledger``: begin a successor after a loss, and what peers need to accept it."""
+
+from __future__ import annotations
+
+import base64
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.common import Directory, Json, emit, perform, read_file, say, typed, write_new
+
+app = typer.Typer(help="This node's own ledger: witnesses, loss and succession.", no_args_is_help=True)
+
+MAX_CHECKPOINT = 64 * 1024
+
+
+@app.command()
+def succeed(
+    directory: Directory,
+    reason: Annotated[str, typer.Option(help="Why; kept on the ledger, for the auditors.", show_default=False)],
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="The ledger's checkpoint that a peer holds (repeat for each peer)."),
+    ] = None,
+    operator: Annotated[str, typer.Option(help="Who decides.")] = "operator",
+    json: Json = False,
+) -> None:
+    """Begin a successor of a lost or restored ledger, at its last witnessed checkpoint. Stop the node before.
+
+    The old ledger stays where it is. No exchange happens until each peer's operator has accepted the succession.
+    """
+    with typed(json):
+        from node.succession import succeed as begin
+
+        notes = [read_file(one, MAX_CHECKPOINT, "checkpoint") for one in checkpoint or []]
+        result = begin(directory, operator, reason, notes, time.time_ns() // 1_000_000)
+        emit(json, result, _show_succeeded)
+
+
+def _show_succeeded(result: dict[str, Any]) -> None:
+    lost = max(0, result["size"] - result["copy_size"])
+    say(f"{result['ledger']} succeeds {result['previous']}, last witnessed at {result['size']} entries")
+    say(f"of these {lost} are lost here; peers and their auditors have what they were shown of them")
+    say("now: concordat ledger succession DIR -o FILE, and carry FILE to each peer's operator")
+
+
+@app.command()
+def succession(
+    directory: Directory,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the signed succession of this ledger, for the peers' operators."""
+    with typed(json):
+        result = perform(directory, "ledger.succession", {}, as_json=json)
+        data = base64.b64decode(result["succession"])
+        if output is not None:
+            write_new(output, data)
+        emit(json, result, lambda _: say(f"fingerprint of the new descriptor: {result['fingerprint']}"))
