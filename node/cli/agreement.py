@@ -126,6 +126,7 @@ def verify(file: File, json: Json = False) -> None:
 def _describe(file: Path) -> dict[str, Any]:
     from protocol.agreement import read_agreement, read_text
     from protocol.errors import BadAgreement
+    from protocol.tomltext import time_text
 
     data = read_file(file, MAX_AGREEMENT, "agreement")
     try:
@@ -142,6 +143,8 @@ def _describe(file: Path) -> dict[str, Any]:
         "fingerprints": {party.country: party.fingerprint for party in agreement.parties},
         "signed_by": sorted(agreement.signed_by),
         "in_force": agreement.in_force,
+        "not_before": time_text(fields.not_before_ms),
+        "not_after": time_text(fields.not_after_ms),
         "valid_now": fields.not_before_ms <= now_ms < fields.not_after_ms,
         "grants": [
             {**grant.model_dump(exclude={"profile_digest"}), "profile_digest": grant.profile_digest.hex()}
@@ -153,10 +156,14 @@ def _describe(file: Path) -> dict[str, Any]:
 def _show(result: dict[str, Any]) -> None:
     say(f"{result['name']} (edition {result['serial']}) between {' and '.join(result['countries'])}")
     say(f"signed by {' and '.join(result['signed_by']) or 'nobody'}")
-    say("valid now" if result["valid_now"] else "not valid now")
+    now = "valid now" if result["valid_now"] else "not valid now"
+    say(f"from {result['not_before']} until {result['not_after']}, {now}")
     for country, fingerprint in result["fingerprints"].items():
         say(f"   {country}  {fingerprint}")
     for grant in result["grants"]:
         say(f"{grant['requester']} may ask {grant['responder']}: {grant['modality']}, {grant['profile']}")
+        say(f"   profile digest: {grant['profile_digest']}")
         for name in ("purposes", "offences", "person_categories", "legal_bases"):
             say(f"   {name.replace('_', ' ')}: {', '.join(grant[name])}")
+        daily = grant["queries_per_day"]
+        say("   queries a day: " + ("without limit" if daily is None else f"at most {daily}"))
