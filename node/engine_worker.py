@@ -168,7 +168,8 @@ def search_block(
     def prepare() -> tuple[Any, int]:
         return responder.prepare(query), 1
 
-    prepared = worker.prepared.get((search, keys_hash, hashlib.sha256(query).digest()), prepare)
+    # Under the seed of this attempt: another query with the same ciphertext is re-randomised anew.
+    prepared = worker.prepared.get((search, keys_hash, seed, hashlib.sha256(query).digest()), prepare)
 
     plan = _plan(search)
     size = plan.levels * 8 * search.n * plan.block_size  # one diagonal per entry, in NTT form

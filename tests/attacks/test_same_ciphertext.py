@@ -1,0 +1,57 @@
+"""A requester sends one ciphertext in several exchanges: each must start from fresh randomness of the responder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crypto.contexts import Context, hash_fields
+from crypto.hitsearch.masks import MaskStream
+from crypto.hitsearch.parameters import plan_for
+from crypto.hitsearch.plain import PlainRequester
+from node import engine_worker as worker
+from node.profiles import builtin
+
+SEARCH = builtin("embedding-128").search
+
+
+def test_each_attempt_is_prepared_anew_and_its_blocks_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    used: list[object] = []
+
+    class Responder:
+        def __init__(self, plan: Any, keys: bytes) -> None:
+            pass
+
+        def prepare(self, query: bytes) -> object:
+            made.append(object())
+            return made[-1]
+
+        def answer_once(self, prepared: object, templates: Any, stream: MaskStream) -> bytes:
+            used.append(prepared)
+            return b""
+
+    scheme = worker.Scheme(plan_for, PlainRequester, Responder, MaskStream)
+    state = worker._Worker(scheme, bytes(32), worker.Budget(0), worker.Budget(0))
+    monkeypatch.setattr(worker, "_worker", state)
+    monkeypatch.setattr(worker, "load_block", lambda block, key: None)
+    worker._plan.cache_clear()
+    keys = bytes(plan_for(SEARCH).keys_bytes)
+    (tmp_path / "keys").write_bytes(keys)
+
+    class Block:
+        index = 0
+
+    def search(seed: bytes, exchange: bytes) -> None:
+        fixed = (SEARCH, tmp_path / "keys", hash_fields(Context.EVALUATION_KEYS, keys), b"query")
+        worker.search_block(*fixed, Block(), seed, exchange, 0)  # type: ignore[arg-type]
+
+    search(bytes([1]) * 32, bytes(16))
+    search(bytes([1]) * 32, bytes(16))
+    search(bytes([2]) * 32, bytes([1]) * 16)
+    assert used == [made[0], made[0], made[1]]
+    worker._plan.cache_clear()
