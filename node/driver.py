@@ -144,6 +144,10 @@ class Driver(Generic[S]):
             step = type(command).__name__
             log("a command failed", level="error", exchange=key, step=step, code=error.code)
             return
+        except Exception as error:  # noqa: BLE001 - a fault of ours must show in the log; its details may not
+            step = type(command).__name__
+            log("a command failed", level="error", exchange=key, step=step, code=type(error).__name__)
+            return
         if event is not None:
             await self._deliver(key, event)
 

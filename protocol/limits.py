@@ -35,7 +35,10 @@ MAX_EVIDENCE: Final = 32 * 1024
 MAX_WITNESSED: Final = 16 * 1024
 """A checkpoint that comes back cosigned: two log signatures, two cosignatures, each also post-quantum."""
 
-MAX_SUBMISSION: Final = MAX_ENVELOPE + MAX_EVIDENCE + MAX_WITNESSED + 1024
+PAD_TO: Final = 4096
+"""Reports and receipts have a multiple of this length, so that a hit and no hit look alike to the network."""
+
+MAX_SUBMISSION: Final = MAX_ENVELOPE + MAX_EVIDENCE + MAX_WITNESSED + 2 * PAD_TO
 """One signed message with its evidence and a witnessed checkpoint."""
 
 MAX_STATUS: Final = 2 * (MAX_ENVELOPE + MAX_EVIDENCE) + MAX_WITNESSED + 1024

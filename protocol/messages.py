@@ -19,7 +19,7 @@ from crypto.errors import BadSignature
 from crypto.signing import SIGNATURE_BYTES, SigningKey, VerifyKey
 from protocol import limits
 from protocol.errors import BadMessage, FailureReason, RefusalReason
-from protocol.model import Count, Country, ExchangeId, Hash, Millis, Model, Term, Text
+from protocol.model import Count, Country, ExchangeId, Hash, Millis, Model, PaddedModel, Term, Text
 
 VERSION: Final = 1
 
@@ -269,7 +269,7 @@ class ExchangeStatus(Model):
         return self
 
 
-class ReportSubmission(Model):
+class ReportSubmission(PaddedModel):
     """``POST /v1/queries/{id}/result``; ``seen_size`` and ``witnessed`` as in a ``QuerySubmission``."""
 
     LIMIT = limits.MAX_SUBMISSION
@@ -282,7 +282,7 @@ class ReportSubmission(Model):
     witnessed: WitnessedBytes | None
 
 
-class ReceiptReply(Model):
+class ReceiptReply(PaddedModel):
     """The reply to a report: the receipt, the evidence of ``query.claimed``, and the cosigned checkpoint."""
 
     LIMIT = limits.MAX_SUBMISSION

@@ -77,6 +77,31 @@ class Model(BaseModel):
         return message
 
 
+class PaddedModel(Model):
+    """A message whose length must not tell what it says: zeros bring it to a multiple of ``PAD_TO`` bytes.
+
+    The padding follows from the other fields, so the message keeps one byte form.
+    """
+
+    padding: Annotated[bytes, Field(max_length=2 * limits.PAD_TO)] = b""
+
+    def to_bytes(self) -> bytes:
+        """The canonical msgpack bytes, with the shortest padding that fills the last unit."""
+        fields = self.model_dump()
+        wanted = -len(wire.encode({**fields, "padding": b""})) % limits.PAD_TO
+        # the length prefix of the padding grows by a byte at 256
+        for length in (wanted, wanted - 1, wanted - 1 + limits.PAD_TO):
+            data = wire.encode({**fields, "padding": bytes(max(0, length))})
+            if len(data) % limits.PAD_TO == 0:
+                return data
+        raise AssertionError("one of three lengths fills the unit")
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """As for every model; the padding has done its work and is left out."""
+        return super().from_bytes(data).model_copy(update={"padding": b""})
+
+
 def describe(error: ValidationError) -> str:
     """The first problem of a validation error: where and what, never the offending value.
 
