@@ -217,7 +217,8 @@ class NodeCore:
     def evidence(self, index: int, old_size: int) -> bytes:
         """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
         self.witnessing.require_sound()
-        return self.journal.evidence(index, old_size).to_bytes()
+        under = self.witnessing.under_quorum(max(index + 1, old_size))
+        return self.journal.evidence(index, old_size, under).to_bytes()
 
     def seen(self, country: str) -> Seen | None:
         """The newest checkpoint of a peer's ledger that was verified and stored here."""
@@ -298,12 +299,17 @@ class NodeCore:
 
     def agreement(self, digest: bytes, peer: str) -> Agreement | None:
         """An agreement with this peer in force here, by digest."""
-        found = self._agreements.get(digest)
-        return found if found is not None and peer in found.countries else None
+        return next((one for one in self.agreements_with(peer) if one.digest == digest), None)
 
     def agreements_with(self, peer: str) -> list[Agreement]:
-        """All agreements with a peer, the one with the highest serial first."""
-        found = [one for one in self._agreements.values() if peer in one.countries]
+        """All agreements with a peer that no later edition replaces, the highest serial first."""
+        now = self.clock()
+        begun = [one for one in self._agreements.values() if one.fields.not_before_ms <= now]
+        found = [
+            one
+            for one in self._agreements.values()
+            if peer in one.countries and not any(later.replaces(one) for later in begun)
+        ]
         return sorted(found, key=lambda one: one.fields.serial, reverse=True)
 
     def current_agreement(self, peer: str) -> Agreement:

@@ -101,6 +101,11 @@ class Agreement:
         """Whether both parties have signed. The time of validity is the policy's to check."""
         return self.signed_by == set(self.countries)
 
+    def replaces(self, other: Agreement) -> bool:
+        """Whether this is a later edition of the other one: same parties, same name, higher serial."""
+        same = (self.countries, self.fields.name) == (other.countries, other.fields.name)
+        return same and self.fields.serial > other.fields.serial
+
     def party(self, country: str) -> Descriptor:
         """The descriptor of one party inside the agreement. Raises ``BadAgreement`` for any other country."""
         for descriptor in self.parties:

@@ -1,0 +1,63 @@
+"""Both countries have narrowed an agreement; a dishonest requester goes on under the earlier edition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forger import Forger
+from nodes import World, statements
+
+from node.core import NodeCore
+from protocol.agreement import Agreement, draft_agreement, read_agreement, sign_agreement
+from protocol.limits import DAY
+
+
+def edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
+    """Another agreement of the same two, accepted by both."""
+    fields = us.current_agreement("CL").fields
+    narrow = [one.model_copy(update={"purposes": ["border-control"]}) for one in fields.grants]
+    given = fields.model_copy(update={"serial": 2, "grants": narrow, **changes})
+    note = draft_agreement(given, cl.descriptor, us.descriptor)
+    for core in (cl, us):
+        note = sign_agreement(note, core.country, core.keys.identity)
+    agreement = read_agreement(note)
+    for core in (cl, us):
+        core.accept_agreement(agreement, note, "operator")
+    return agreement
+
+
+async def test_a_query_under_the_earlier_edition_is_refused(tmp_path: Path) -> None:
+    world = World.copied(tmp_path)
+    async with world.daemon("US") as us:
+        forger = Forger(world.directories["CL"])
+        try:
+            await forger.register()
+            earlier = forger.core.current_agreement("US").digest
+            await us.thread(edition, us.core, forger.core)
+            query = forger.query(agreement=earlier)
+            assert (await forger.post(forger.body(query))).said == "refused: agreement-unknown"
+        finally:
+            await forger.close()
+        assert "query.accepted" not in statements(us.core)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stays"),
+    [
+        ({}, False),
+        ({"serial": 1}, True),
+        ({"name": "Another agreement"}, True),
+        ({"not_before_ms": "tomorrow"}, True),
+        ({"not_after_ms": "an hour ago"}, False),
+    ],
+)
+def test_what_a_later_edition_replaces(tmp_path: Path, changes: dict[str, Any], stays: bool) -> None:
+    world = World.copied(tmp_path)
+    with NodeCore.open(world.directories["US"]) as us, NodeCore.open(world.directories["CL"]) as cl:
+        first = us.current_agreement("CL")
+        now = us.clock() // 1000 * 1000
+        times = {"tomorrow": now + DAY // 2, "an hour ago": now - DAY // 24}
+        edition(us, cl, **{name: times.get(value, value) for name, value in changes.items()})
+        assert (us.agreement(first.digest, "CL") is not None) is stays
