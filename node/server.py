@@ -20,6 +20,7 @@ from crypto.hitsearch.parameters import plan_for
 from crypto.profiles import SearchProfile
 from node.answering import Answering
 from node.asking import LENGTH_BYTES
+from node.auditor_routes import AuditorRoutes
 from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread
@@ -46,6 +47,7 @@ STATUSES: Final[dict[str, int]] = {
     "bad-upload": 400,
     "body-mismatch": 400,
     "bad-signature": 403,
+    "reading-not-announced": 403,
     "unknown-certificate": 403,
     "unknown-plan": 403,
     "peer-suspended": 403,
@@ -106,7 +108,9 @@ class PeerServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (chosen by the system for 0)."""
+        auditors = AuditorRoutes(self._core, self._thread)
         pinned = [peer.fields.tls_certificate for peer in self._core.roster.peers.values()]
+        pinned += auditors.certificates
         own = self._core.descriptor.fields.tls_certificate
         self.tls = server_context(self._core.keys.tls_key, own, pinned)
         app = web.Application(client_max_size=HEAD_LIMIT)
@@ -121,6 +125,7 @@ class PeerServer:
         )
         for method, path, handler in routes:
             app.router.add_route(method, path, self._guarded(handler))
+        auditors.add_to(app, error_response)
         # Bodies are never compressed here: eight announced megabytes would be eight thousand in memory.
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=2, auto_decompress=False

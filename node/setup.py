@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from pathlib import Path
@@ -12,11 +13,17 @@ from node.config import AuditorConfig, NodeConfig, NodePaths, split_endpoint
 from node.errors import BadConfig, NodeExists, StorageFailed
 from node.files import Files
 from node.keys import NodeKeys, create_keys
-from node.tls import self_signed
-from protocol.audit.keys import format_private, format_public, parse_public
+from node.tls import new_tls_key, self_signed
+from protocol.audit.keys import (
+    format_certificate,
+    format_private,
+    format_public,
+    format_tls,
+    parse_public_file,
+)
 from protocol.descriptor import Auditor, Descriptor, DescriptorFields, sign_descriptor
 
-MAX_AUDITOR_FILE: Final = 1024
+MAX_AUDITOR_FILE: Final = 16 * 1024
 
 
 def new_auditor() -> tuple[bytes, bytes]:
@@ -25,17 +32,27 @@ def new_auditor() -> tuple[bytes, bytes]:
     return format_private(private).encode(), format_public(public_key(private)).encode()
 
 
+def new_auditor_tls(now_ms: int) -> tuple[bytes, bytes]:
+    """A TLS key with its certificate, as a private file, and the line for the public file."""
+    key = new_tls_key()
+    certificate = self_signed(
+        key, "XX", "auditor.invalid", now_ms, int.from_bytes(os.urandom(16), "big") >> 1
+    )
+    return format_tls(key, certificate).encode(), format_certificate(certificate).encode()
+
+
 def read_auditor(path: Path) -> AuditorConfig:
     """Read a public auditor file; the auditor is called by the file's name. Raises ``BadConfig``."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_AUDITOR_FILE + 1)
-        key = parse_public(data.decode())
+        key, certificate = parse_public_file(data.decode())
     except OSError as error:
         raise BadConfig(f"auditor {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise BadConfig(f"auditor {path}: not a text file") from None
-    return AuditorConfig(name=path.stem, key=key.hex())
+    shown = "" if certificate is None else base64.b64encode(certificate).decode()
+    return AuditorConfig(name=path.stem, key=key.hex(), certificate=shown)
 
 
 def create_node(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,19 +27,25 @@ Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger's direc
 
 @app.command()
 def keygen(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; FILE.pub is made beside it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A new file; FILE.pub and FILE.tls are made beside it.")
+    ],
     json: Json = False,
 ) -> None:
-    """Make the key pair of an auditor. Nodes get FILE.pub; FILE opens their payloads."""
+    """Make the keys of an auditor. Nodes get FILE.pub; FILE opens their payloads, FILE.tls fetches ledgers."""
     with typed(json):
-        from node.setup import new_auditor
+        from node.setup import new_auditor, new_auditor_tls
 
         private, public = new_auditor()
-        public_file = file.with_name(file.name + ".pub")
+        tls, certificate = new_auditor_tls(time.time_ns() // 1_000_000)
+        public_file, tls_file = file.with_name(file.name + ".pub"), file.with_name(file.name + ".tls")
         write_new(file, private, 0o600)
-        write_new(public_file, public)
-        result = {"private": str(file), "public": str(public_file)}
-        emit(json, result, lambda _: say(f"written: {file} (keep it), {public_file} (for nodes)"))
+        write_new(tls_file, tls, 0o600)
+        write_new(public_file, public + certificate)
+        result = {"private": str(file), "public": str(public_file), "tls": str(tls_file)}
+        emit(
+            json, result, lambda _: say(f"written: {file}, {tls_file} (keep them), {public_file} (for nodes)")
+        )
 
 
 @app.command()
@@ -47,7 +54,8 @@ def verify(
     policy: Annotated[Path, typer.Option(help="Whose ledger it must be, and which witnesses count.")],
     key: Annotated[Path | None, typer.Option(help="The auditor's key: opens payloads, checks order.")] = None,
     seen: Annotated[
-        list[str] | None, typer.Option(metavar="HOLDER=FILE", help="A checkpoint that somebody holds (repeat).")
+        list[str] | None,
+        typer.Option(metavar="HOLDER=FILE", help="A checkpoint that somebody holds (repeat)."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_POLICY_BYTES = 512 * 1024
 MAX_KEY_BYTES = 1024
+MAX_TLS_BYTES = 16 * 1024
 
 Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger's directory.", show_default=False)]
 Node = Annotated[Path, typer.Argument(metavar="DIR", help="The node's directory.", show_default=False)]
@@ -27,8 +28,34 @@ Operator = Annotated[str, typer.Option(help="Who does it, for the ledger.")]
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to ``concordat audit``."""
-    for command in (search, stats, open_, erase, hold, release, confirm):
+    for command in (pull, search, stats, open_, erase, hold, release, confirm):
         app.command(command.__name__.rstrip("_"))(command)
+
+
+def pull(
+    directory: Annotated[Path, typer.Argument(metavar="COPY", help="A new directory, or an earlier copy.")],
+    descriptor: Annotated[Path, typer.Option(help="The node's descriptor (concordat peer export).")],
+    tls: Annotated[Path, typer.Option(help="The auditor's FILE.tls.")],
+    purpose: Purpose,
+    json: Json = False,
+) -> None:
+    """Fetch a ledger from a served node, or what is new in it; the node logs that it was read."""
+    with typed(json):
+        import asyncio
+
+        from node.audit_pull import pull as fetch
+        from node.errors import BadConfig
+        from protocol.audit.keys import parse_tls
+        from protocol.descriptor import read_descriptor
+        from protocol.limits import MAX_DESCRIPTOR
+
+        try:
+            key, certificate = parse_tls(read_file(tls, MAX_TLS_BYTES, "TLS key").decode())
+        except UnicodeDecodeError:
+            raise BadConfig(f"TLS key {tls}: not a text file") from None
+        node = read_descriptor(read_file(descriptor, MAX_DESCRIPTOR, "descriptor"))
+        result = asyncio.run(fetch(node, key, certificate, directory, purpose))
+        emit(json, result, lambda r: say(f"{r['size']} entries, {r['fetched']} bytes fetched"))
 
 
 def search(

@@ -1,0 +1,184 @@
+"""An auditor's copy of a ledger, fetched from the served node over mutual TLS, and brought up to date later.
+
+Nothing that is fetched is believed: the copy is audited like any other, and an older or another history than the
+one that was fetched before is refused.
+
+Source: specs/ledger.md, section "Auditors".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from crypto import merkle
+from node.auditor_routes import SIZE_HEADER, split_payloads
+from node.errors import PeerMisbehaved
+from node.files import Files
+from node.peer import Address, PeerClient
+from protocol import tiles
+from protocol.checkpoint import Checkpoint, open_checkpoint
+from protocol.descriptor import Descriptor
+from protocol.messages import ErrorReply
+from protocol.payload import MAX_PAYLOAD_BYTES, payload_path
+
+MAX_CHECKPOINT: Final = 64 * 1024
+MAX_PAYLOADS: Final = tiles.TILE_WIDTH * (4 + MAX_PAYLOAD_BYTES)
+TIMEOUT_S: Final = 60
+WITHDRAWN: Final = "withdrawn"
+
+
+class LedgerWentBack(PeerMisbehaved):
+    """The node shows an older or another history than the one this auditor has a copy of."""
+
+    code = "ledger-went-back"
+
+
+class _Copy:
+    """The auditor's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._files = Files()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        return self._files.read(self.directory / path, limit)
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.directory / path
+        self._files.ensure_directory(target.parent, self.directory)
+        self._files.write_atomic(target, data)
+
+    def withdraw(self, leaf_hash: bytes) -> None:
+        """The node has erased what this copy has: kept apart, so that the copy is what the node has."""
+        source = self.directory / payload_path(leaf_hash)
+        if self._files.exists(source):
+            target = self.directory / WITHDRAWN / leaf_hash.hex()
+            self._files.ensure_directory(target.parent, self.directory)
+            self._files.rename(source, target)
+
+
+class _Pull:
+    def __init__(self, client: PeerClient, descriptor: Descriptor, copy: _Copy) -> None:
+        fields = descriptor.fields
+        self._client = client
+        self._address = Address(fields.country, fields.endpoint, fields.tls_certificate)
+        self._descriptor = descriptor
+        self._copy = copy
+        self.fetched = 0
+
+    async def get(self, path: str, limit: int) -> bytes | None:
+        """A body; None on 404, ``PeerMisbehaved`` on any other refusal."""
+        reply = await self._client.send(self._address, "GET", path, limit=limit)
+        if reply.status == 404:
+            return None
+        if reply.status != 200:
+            raise PeerMisbehaved(f"{self._address.country} refuses: {_code(reply.body)} ({reply.status})")
+        self.fetched += len(reply.body)
+        return reply.body
+
+    async def tile(self, ref: tiles.TileRef, limit: int) -> bytes:
+        """A tile or bundle, from the copy if it is full and there; a full one may stand in for a partial one."""
+        for one in dict.fromkeys((ref, ref.full)):
+            data = self._copy.read(one.path, limit) if one.width == tiles.TILE_WIDTH else None
+            if data is None:
+                data = await self.get(f"/v1/audit/files/{one.path}", limit)
+                if data is not None:
+                    self._copy.write(one.path, data)
+            if data is not None:
+                return data
+        raise PeerMisbehaved(f"{self._address.country} has no {ref.path}, which its checkpoint covers")
+
+    async def run(self, purpose: str) -> Checkpoint:
+        note = await self.get(f"/v1/audit/ledger?purpose={purpose}", MAX_CHECKPOINT)
+        if note is None:
+            raise PeerMisbehaved(f"{self._address.country} serves no auditors")
+        head = open_checkpoint(note, self._descriptor.ledger).checkpoint
+        await self._tree(head)
+        self._require_same_history(head)
+        self._copy.write("checkpoint", note)
+        vkey = f"{self._descriptor.ledger.vkey}\n"
+        self._copy.write("vkey", vkey.encode())
+        return head
+
+    async def _tree(self, head: Checkpoint) -> None:
+        for level in tiles.levels_of(head.size):
+            for ref in tiles.tiles_of(head.size, level):
+                await self.tile(ref, tiles.MAX_TILE_BYTES)
+        for ref in tiles.tiles_of(head.size, 0):
+            bundle = tiles.bundle_at(head.size, ref.index)
+            data = await self.tile(bundle, tiles.MAX_BUNDLE_BYTES)
+            entries, _ = tiles.split_bundle(data, bundle.width)
+            body = await self.get(f"/v1/audit/payloads/{ref.index}", MAX_PAYLOADS)
+            for entry, payload in zip(entries, split_payloads(body or b"", bundle.width), strict=False):
+                leaf_hash = merkle.leaf_hash(entry)
+                if payload:
+                    self._copy.write(payload_path(leaf_hash), payload)
+                else:
+                    self._copy.withdraw(leaf_hash)
+
+    def _require_same_history(self, head: Checkpoint) -> None:
+        """The copy's own last checkpoint must be a beginning of what is there now."""
+        held = self._copy.read("checkpoint", MAX_CHECKPOINT)
+        if held is None:
+            return
+        before = open_checkpoint(held, self._descriptor.ledger).checkpoint
+        if before.size > head.size:
+            raise LedgerWentBack(f"the copy has {before.size} entries, the node shows {head.size}")
+
+        def tile(level: int, position: int) -> list[bytes]:
+            ref = tiles.tile_at(head.size, level, position)
+            data = self._copy.read(ref.path, tiles.MAX_TILE_BYTES)
+            if data is None:
+                data = self._copy.read(ref.full.path, tiles.MAX_TILE_BYTES) or b""
+            return [data[i : i + merkle.HASH_BYTES] for i in range(0, len(data), merkle.HASH_BYTES)]
+
+        try:
+            root = (
+                merkle.range_root(0, before.size, tiles.tile_hash_reader(tile))
+                if before.size
+                else merkle.EMPTY_ROOT
+            )
+        except LookupError:
+            root = b""
+        if root != before.root:
+            raise LedgerWentBack(f"the node shows another history than the copy has at size {before.size}")
+
+
+def _code(body: bytes) -> str:
+    try:
+        return ErrorReply.from_bytes(body).code
+    except Exception:  # noqa: BLE001 - whatever else it is, it is no reason
+        return "no reason given"
+
+
+async def pull(
+    descriptor: Descriptor, tls_key: bytes, certificate: bytes, directory: Path, purpose: str
+) -> dict[str, Any]:
+    """Fetch a ledger, or what is new in it, into a directory.
+
+    Args:
+        descriptor: Of the node; names its endpoint, its certificate and its ledger's key.
+        tls_key: The auditor's TLS key (PKCS#8 DER).
+        certificate: The auditor's certificate (DER), as the node's configuration names it.
+        directory: The copy, new or made by an earlier pull.
+        purpose: What the ledger is read for; the node logs it.
+
+    Returns:
+        ``size``, ``root`` (hex), ``fetched`` (bytes).
+
+    Raises:
+        PeerUnavailable, PeerMisbehaved: The node cannot be reached, or refuses.
+        LedgerWentBack: It shows another history than before; the copy's checkpoint stays what it was.
+    """
+    client = PeerClient(tls_key, certificate, TIMEOUT_S)
+    try:
+        run = _Pull(client, descriptor, _Copy(directory))
+        head = await run.run(purpose)
+    finally:
+        await client.close()
+    return {"size": head.size, "root": head.root.hex(), "fetched": run.fetched}
+
+
+__all__ = ["SIZE_HEADER", "LedgerWentBack", "pull"]
