@@ -237,11 +237,10 @@ class Demo:
         named = [one for one in report.findings if one.file == name and one.index is not None]
         for finding in named:
             self.tell.say(f"{finding.rule.value} at {finding.where}: {finding.what}")
-        self.tell.say(f"and {len(report.findings) - len(named)} findings more that follow from it")
-        ok = not report.ok and bool(named)
+        ok = len(report.findings) == len(named) == 1
         entry = named[0].index if named else None
         findings = [finding.to_json() for finding in report.findings]
-        self._close(ok, f"the audit names the file and entry {entry}", file=name, findings=findings)
+        self._close(ok, f"the audit names the file and entry {entry}, and nothing else", file=name, findings=findings)
 
 
 async def _ask_dishonestly(directory: Path, probe: Path) -> dict[str, Any]:
