@@ -165,6 +165,11 @@ class Engine:
         """Load uploaded evaluation keys in a worker; raises ``BadKeys``."""
         await self._twice(self._next(), worker.check_keys, search, keys_path, keys_hash)
 
+    async def warm(self, search: SearchProfile, keys_path: Path, keys_hash: bytes, block: BlockRef) -> None:
+        """Load the keys and encode the block in the worker that will search it, within its memory budget."""
+        slot = self._slots[block.index % len(self._slots)]
+        await slot.call(worker.warm_block, search, keys_path, keys_hash, block)
+
     async def generate(self, search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
         """New query keys: the secret, and hash and length of the evaluation keys written to the path."""
         return await self._next().call(worker.generate, search, keys_path)

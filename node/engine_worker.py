@@ -52,6 +52,10 @@ class Budget(Generic[T]):
         """Whether something of this size is worth keeping at all."""
         return size <= self._limit
 
+    def has_room(self, size: int) -> bool:
+        """Whether something of this size can be kept without forgetting anything."""
+        return self._used + size <= self._limit
+
     def get(self, key: Hashable, make: Callable[[], tuple[T, int]]) -> T:
         """The cached value, or a new one from ``make``, which returns it with its size in bytes."""
         if key in self._items:
@@ -171,17 +175,37 @@ def search_block(
     # Under the seed of this attempt: another query with the same ciphertext is re-randomised anew.
     prepared = worker.prepared.get((search, keys_hash, seed, hashlib.sha256(query).digest()), prepare)
 
-    plan = _plan(search)
-    size = plan.levels * 8 * search.n * plan.block_size  # one diagonal per entry, in NTT form
     stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
-    if not worker.blocks.fits(size):
+    encoded = _encoded(responder, search, block)
+    if encoded is None:
         return bytes(responder.answer_once(prepared, load_block(block, worker.seal_key), stream))
+    return bytes(responder.answer(prepared, encoded, stream))
+
+
+def _encoded(responder: Any, search: SearchProfile, block: BlockRef) -> Any | None:
+    """The block in encoded form, kept for later queries; None if one such block exceeds the memory."""
+    worker = _me()
+    size = _encoded_bytes(search)
+    if not worker.blocks.fits(size):
+        return None
 
     def encode() -> tuple[Any, int]:
         return responder.encode(load_block(block, worker.seal_key)), size
 
-    encoded = worker.blocks.get((search, block.sha256), encode)
-    return bytes(responder.answer(prepared, encoded, stream))
+    return worker.blocks.get((search, block.sha256), encode)
+
+
+def warm_block(search: SearchProfile, keys_path: Path, keys_hash: bytes, block: BlockRef) -> None:
+    """Do ahead of the first query what it would otherwise wait for; a full memory is left as it is."""
+    responder = _responder(search, keys_path, keys_hash)
+    if _me().blocks.has_room(_encoded_bytes(search)):
+        _encoded(responder, search, block)
+
+
+def _encoded_bytes(search: SearchProfile) -> int:
+    """Memory of one encoded block: one diagonal per entry, in NTT form at every prime."""
+    plan = _plan(search)
+    return int(plan.levels * 8 * search.n * plan.block_size)
 
 
 def generate(search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
