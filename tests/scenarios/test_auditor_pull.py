@@ -21,6 +21,7 @@ from node.errors import PeerMisbehaved, PeerUnavailable
 from node.peer import Address, PeerClient
 from node.server import PeerServer
 from node.setup import create_node, new_auditor, new_auditor_tls, read_auditor
+from node.tls import trust
 from protocol.audit.keys import BadAuditorKey, parse_private, parse_public_file, parse_tls
 from protocol.audit.report import AuditReport
 from protocol.audit.verify import verify_ledger
@@ -36,6 +37,7 @@ class Served:
     """A served node and its auditor's keys."""
 
     core: NodeCore
+    server: PeerServer
     auditor: bytes
     tls: tuple[bytes, bytes]
     copy: Path
@@ -84,7 +86,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         thread = CoreThread()
         server = _server(core, thread)
         await server.start("127.0.0.1", int(endpoint.rpartition(":")[2]))
-        yield Served(core, parse_private(private.decode()), parse_tls(tls.decode()), tmp_path / "copy")
+        yield Served(core, server, parse_private(private.decode()), parse_tls(tls.decode()), tmp_path / "copy")
         await server.close()
         thread.close()
 
@@ -142,6 +144,10 @@ async def test_roles_are_apart(served: Served) -> None:
     stranger = parse_tls(new_auditor_tls(time.time_ns() // 1_000_000)[0].decode())
     with pytest.raises(PeerUnavailable):
         await served.get("/v1/audit/ledger?purpose=security", stranger)
+    assert served.server.tls is not None
+    trust(served.server.tls, stranger[1])  # as that of a peer is
+    status, body = await served.get("/v1/audit/ledger?purpose=security", stranger)
+    assert (status, ErrorReply.from_bytes(body).code) == (403, "unknown-certificate")
     assert served.core.journal.ledger.size == 5
 
 
