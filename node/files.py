@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -138,6 +138,19 @@ class Files:
         self.create(temporary, data)
         self.sync(temporary)
         self.rename(temporary, target)
+
+    def stage_all(self, writes: Sequence[tuple[Path, bytes]], scratch: Path) -> None:
+        """As ``stage`` for many files, none named before all of their bytes are on the disk.
+
+        Written first and synced then, they share the disk's own commits.
+        """
+        names = [scratch / f"{number}.new" for number in range(len(writes))]
+        for name, (_, data) in zip(names, writes, strict=True):
+            self.create(name, data)
+        for name in names:
+            self.sync(name)
+        for name, (target, _) in zip(names, writes, strict=True):
+            self.rename(name, target)
 
     def write_atomic(self, target: Path, data: bytes, scratch: Path | None = None) -> None:
         """As ``stage``, and durable on return."""

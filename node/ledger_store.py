@@ -222,12 +222,11 @@ class LedgerStore(LedgerView):
             return head
 
     def _write_tiles(self, writes: Iterable[tuple[str, bytes]]) -> None:
-        parents: dict[Path, None] = {}
-        for path, data in writes:
-            target = self._directory / path
-            self._files.ensure_directory(target.parent, self._directory)
-            self._files.stage(target, data, self._scratch)
-            parents[target.parent] = None
+        targets = [(self._directory / path, data) for path, data in writes]
+        parents = dict.fromkeys(target.parent for target, _ in targets)
+        for parent in parents:
+            self._files.ensure_directory(parent, self._directory)
+        self._files.stage_all(targets, self._scratch)
         for parent in parents:
             self._files.sync_directory(parent)
 

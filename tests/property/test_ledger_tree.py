@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from ledgers import filler, snapshot
 
 from crypto import merkle
 from crypto.errors import BadProof
+from crypto.note import CosignatureSigner, add_signatures
+from crypto.signing import SigningKey
 from node.ledger_store import LedgerStore, LedgerUnavailable
 from protocol import tiles
 from protocol.audit.reader import MemoryReader
@@ -23,6 +26,7 @@ from protocol.audit.verify import verify_ledger
 from protocol.checkpoint import TreeHead
 
 LEAVES = [merkle.leaf_hash(b"%d" % n) for n in range(600)]
+WITNESS = CosignatureSigner("witness.example", SigningKey.from_seed(bytes(32)), 1_750_000_000)
 READER = merkle.list_reader(LEAVES)
 ROOTS = [merkle.root(LEAVES[:size]) for size in range(len(LEAVES) + 1)]
 
@@ -142,9 +146,47 @@ class LedgerMachine(RuleBasedStateMachine):
         self.fail_at = -1
         self.entries.append(entry)
 
+    @rule(count=st.sampled_from([1, 2, 255, 256]))
+    def add_without_a_checkpoint(self, count: int) -> None:
+        batch = [filler(n) for n in range(self.next, self.next + count)]
+        self.next += count
+        assert self.store.add_many(batch) == list(range(len(self.entries), len(self.entries) + count))
+        self.entries += batch
+
+    @rule(writers=st.integers(2, 5), publish=st.booleans())
+    def write_from_several_threads(self, writers: int, publish: bool) -> None:
+        batch = [filler(n) for n in range(self.next, self.next + writers)]
+        self.next += writers
+        with ThreadPoolExecutor(writers) as pool:
+            indexes = list(pool.map(self.store.append if publish else self.store.add, batch))
+        assert sorted(indexes) == list(range(len(self.entries), len(self.entries) + writers))
+        self.entries += [entry for _, entry in sorted(zip(indexes, batch, strict=True))]
+
+    @rule()
+    def publish(self) -> None:
+        assert self.store.publish().size == len(self.entries)
+
+    @rule()
+    def prune(self) -> None:
+        self.store.prune()
+
+    @rule(late=st.booleans())
+    def take_a_cosignature(self, late: bool) -> None:
+        note = add_signatures(self.store.checkpoint(), [WITNESS])
+        if late:
+            self.append(1)
+        assert self.store.cosign(note) is not late
+        if not late:
+            assert self.store.checkpoint() == note
+
     @rule()
     def restart(self) -> None:
         self.store.close()
+        self.store = self._open()
+
+    @rule()
+    def die_and_restart(self) -> None:
+        self.store.abandon()
         self.store = self._open()
 
     @invariant()
@@ -152,12 +194,17 @@ class LedgerMachine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         head = self.store.head
-        assert head.size == len(self.entries)
-        assert head.root == merkle.root([merkle.leaf_hash(entry) for entry in self.entries])
+        assert self.store.size == len(self.entries)
+        covered = self.entries[: head.size]
+        assert head.root == merkle.root([merkle.leaf_hash(entry) for entry in covered])
         for old in self.heads[-3:]:
             path = self.store.consistency(old.size, head.size)
             merkle.verify_consistency(old.size, old.root, head.size, head.root, path)
         for index in {0, len(self.entries) // 2, len(self.entries) - 1} if self.entries else ():
+            assert self.store.entry(index) == self.entries[index]
+            assert self.store.find(self.entries[index]) == index
+            if index >= head.size:
+                continue
             path = self.store.inclusion(index, head.size)
             leaf = merkle.leaf_hash(self.store.entry(index))
             merkle.verify_inclusion(leaf, index, head.size, path, head.root)
