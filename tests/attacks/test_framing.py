@@ -79,7 +79,8 @@ async def test_our_own_question_comes_back_as_theirs(world: World) -> None:
     async with world.daemon("US") as us:
         # Nobody serves CL, so the question stays open.
         asking = asyncio.create_task(ask(us, world.arguments("stranger.npz", to="CL")))
-        while "query.intent" not in queries(us):  # noqa: ASYNC110 - a ledger calls nobody
+        while "query.intent" not in queries(us):  # a ledger calls nobody
+            assert not asking.done(), asking
             await asyncio.sleep(0.05)
         (ours,) = us.core.state.all_exchanges()
         forger = Forger(world.directories["CL"])
