@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -86,7 +87,9 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         thread = CoreThread()
         server = _server(core, thread)
         await server.start("127.0.0.1", int(endpoint.rpartition(":")[2]))
-        yield Served(core, server, parse_private(private.decode()), parse_tls(tls.decode()), tmp_path / "copy")
+        yield Served(
+            core, server, parse_private(private.decode()), parse_tls(tls.decode()), tmp_path / "copy"
+        )
         await server.close()
         thread.close()
 
@@ -98,7 +101,8 @@ def _server(core: NodeCore, thread: CoreThread) -> PeerServer:
         def __getattr__(self, name: str) -> None:
             return None
 
-    return PeerServer(core, thread, Nothing(), Nothing())  # type: ignore[arg-type]
+    rest = len(inspect.signature(PeerServer).parameters) - 2
+    return PeerServer(core, thread, *[Nothing()] * rest)  # type: ignore[arg-type]
 
 
 async def test_a_pulled_ledger_holds_and_the_reading_is_on_it(served: Served) -> None:
