@@ -141,6 +141,18 @@ class Plan:
         """log2 of flooding range over the bound of the noise that it hides."""
         return self.flood_range_bits - (self.stage("before flooding").left_bits + TAIL_BITS)
 
+    @property
+    def answer_budgets(self) -> range:
+        """Noise budgets, in whole bits, that an honest answer can have when it is opened.
+
+        Flooding is by far the largest part of its noise, and the greatest of so many sums of four uniform terms is
+        always near four standard deviations; one bit is allowed on both sides.
+        """
+        spread = (FLOOD_DIGITS + 1) * log2(self.plain_modulus) + 0.5 * log2(FLOOD_UNIFORMS / 12)
+        largest = spread - log2(self.data_primes[1]) + 2
+        expected = int(log2(self.data_primes[0]) - 1 - largest)
+        return range(expected - 1, expected + 2)
+
     def hiding_bits(self, answers: int) -> float:
         """-log2 of the statistical distance for a requester who receives that many block answers.
 

@@ -10,7 +10,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.errors import BadEncoding, BadTemplate
+from crypto.errors import BadCiphertext, BadEncoding, BadTemplate
 from crypto.hitsearch.keyset import KeySet, pack_seeded, unpack_answer
 from crypto.hitsearch.packing import Slots, spread_probe
 from crypto.hitsearch.parameters import SEED_BYTES, Plan
@@ -85,10 +85,13 @@ class Requester:
         """Decrypt one answer block: shape ``(block_size,)``; 0 is a hit, everything else is uniform noise.
 
         Raises:
-            BadCiphertext: Not in the exact form of an answer block.
+            BadCiphertext: Not in the exact form of an answer block, or its noise is not what an honest search leaves:
+                a responder that crafts answers must not learn about the key from how they are taken.
         """
-        words = unpack_answer(answer, self.plan)
-        return self._bgv.decrypt(self._secret, self._bgv.load_full(words, level=1))
+        ciphertext = self._bgv.load_full(unpack_answer(answer, self.plan), level=1)
+        if self._bgv.noise_budget(self._secret, ciphertext) not in self.plan.answer_budgets:
+            raise BadCiphertext("the noise of an answer block is not what an honest search leaves")
+        return self._bgv.decrypt(self._secret, ciphertext)
 
     def __repr__(self) -> str:
         return "Requester(…)"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from searching import EMBEDDING_128, EVEN_WIDTH, insecure_plan, parties, random_templates, stream
 
 from crypto.errors import BadCiphertext, BadEncoding, BadKeys, BadTemplate
-from crypto.hitsearch import Requester, Responder
+from crypto.hitsearch import MaskStream, Requester, Responder
 from crypto.hitsearch.packing import pack_words, unpack_words
 from crypto.hitsearch.parameters import SEED_BYTES, friendly_primes
 
@@ -71,14 +71,13 @@ def test_keys_of_another_requester_open_nothing() -> None:
     stranger = Responder(PLAN, Requester.generate(PLAN).evaluation_keys())
     probe = random_templates(np.random.default_rng(1), PLAN.profile, 1)[0]
     block = np.tile(probe, (PLAN.block_size, 1))
-    values = requester.open_block(
-        stranger.answer_once(stranger.prepare(requester.encrypt(probe)), block, stream())
-    )
-    assert (values == 0).sum() < 5
+    answer = stranger.answer_once(stranger.prepare(requester.encrypt(probe)), block, stream())
+    with pytest.raises(BadCiphertext, match="noise"):
+        requester.open_block(answer)
 
 
 def test_noise_in_place_of_a_probe_gives_noise() -> None:
-    """Any words are a ciphertext of something; the answer to garbage holds no more zeros than chance allows."""
+    """Any words are a ciphertext of something; the answer to garbage is garbage, and is seen to be."""
     requester, responder = parties(PLAN)
     rng = np.random.default_rng(2)
     parts = [
@@ -86,8 +85,26 @@ def test_noise_in_place_of_a_probe_gives_noise() -> None:
     ]
     query = b"".join(parts) + rng.bytes(SEED_BYTES)
     block = random_templates(rng, PLAN.profile, 8)[rng.integers(0, 8, PLAN.block_size)]
-    values = requester.open_block(responder.answer_once(responder.prepare(query), block, stream()))
-    assert (values == 0).sum() < 5
+    answer = responder.answer_once(responder.prepare(query), block, stream())
+    with pytest.raises(BadCiphertext, match="noise"):
+        requester.open_block(answer)
+
+
+class Unflooded(Responder):
+    """A responder that leaves the flooding out, or crafts answers with little noise."""
+
+    def _flood(self, masked: object, stream: MaskStream) -> object:
+        return self._bgv.drop_to(masked, 1)
+
+
+def test_an_answer_with_too_little_noise_is_not_read() -> None:
+    requester, _ = parties(PLAN)
+    unflooded = Unflooded(PLAN, requester.evaluation_keys())
+    probe = random_templates(np.random.default_rng(6), PLAN.profile, 1)[0]
+    block = np.tile(probe, (PLAN.block_size, 1))
+    answer = unflooded.answer_once(unflooded.prepare(requester.encrypt(probe)), block, stream())
+    with pytest.raises(BadCiphertext, match="noise"):
+        requester.open_block(answer)
 
 
 @pytest.mark.parametrize(
