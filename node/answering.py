@@ -19,6 +19,7 @@ from node.driver import CoreThread, Driver
 from node.engine import Engine, SearchJob
 from node.errors import NoSuchGallery, TooBusy
 from node.logging import log
+from node.quorum import Quorum
 from node.sessions import SessionStore
 from protocol.errors import RefusalReason, UnknownExchange
 from protocol.exchange import commands, events
@@ -44,9 +45,10 @@ class _Search:
 class Answering(Driver[ResponderSession]):
     """All queries that this node is asked."""
 
-    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine) -> None:
+    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, quorum: Quorum) -> None:
         super().__init__(core, thread, SessionStore(core, ROLE, ResponderSession.restore))
         self._engine = engine
+        self._quorum = quorum
         self._searches: dict[bytes, asyncio.Task[Any]] = {}
         # Two searches at a time keep all workers busy; more would only make each of them slower.
         self._turns = asyncio.Semaphore(2)
@@ -148,6 +150,7 @@ class Answering(Driver[ResponderSession]):
         """The bytes of the ``ExchangeStatus``, with evidence from the size that the peer has seen."""
         if not await self.wait_for(key, lambda session: session.status() is not None, wait_s):
             raise TooBusy("the decision is not on the ledger yet")
+        await self._quorum.require(await self.thread(self._covering, key, seen_size))
 
         def build() -> bytes:
             parts = self.store.get(key).status()
@@ -170,6 +173,7 @@ class Answering(Driver[ResponderSession]):
             raise step.fault
         if not await self.wait_for(key, lambda session: session.receipt() is not None, DECISION_WAIT_S):
             raise TooBusy("the report is not on the ledger yet")
+        await self._quorum.require(await self.thread(self._covering, key, seen_size))
 
         def build() -> bytes:
             parts = self.store.get(key).receipt()
@@ -179,6 +183,12 @@ class Answering(Driver[ResponderSession]):
             return parts.to_bytes(lambda index: self.core.evidence(index, seen_size), witnessed)
 
         return await self.thread(build)
+
+    def _covering(self, key: bytes, seen_size: int) -> int:
+        """The size of a checkpoint that covers every entry of an exchange and continues what the peer has seen."""
+        record = self.store.get(key).record
+        indices = (record.decision_index, record.answer_index, record.claim_index)
+        return max(seen_size, *(index + 1 for index in indices if index is not None))
 
     async def answer_of(self, key: bytes) -> tuple[Any, int]:
         """Path and length of the stored answer; raises ``UnknownExchange`` when there is none (any more)."""

@@ -17,9 +17,17 @@ from node.bodies import Bodies, Kind
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine
-from node.errors import BodyMismatch, PeerMisbehaved, PeerSuspended, PeerUnavailable, UnknownCertificate
+from node.errors import (
+    BelowQuorum,
+    BodyMismatch,
+    PeerMisbehaved,
+    PeerSuspended,
+    PeerUnavailable,
+    UnknownCertificate,
+)
 from node.logging import log
 from node.peer import PeerClient, Reply
+from node.quorum import Quorum
 from node.sessions import SessionStore
 from node.state import QueryKeyRow
 from protocol.agreement import Agreement
@@ -71,10 +79,13 @@ def frame_query(submission: bytes, ciphertext: bytes) -> bytes:
 class Asking(Driver[RequesterSession]):
     """All queries that this node asks."""
 
-    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, client: PeerClient) -> None:
+    def __init__(
+        self, core: NodeCore, thread: CoreThread, engine: Engine, client: PeerClient, quorum: Quorum
+    ) -> None:
         super().__init__(core, thread, SessionStore(core, ROLE, RequesterSession.restore))
         self._engine = engine
         self._client = client
+        self._quorum = quorum
         self._probes: dict[bytes, Probe] = {}
 
     @property
@@ -199,7 +210,7 @@ class Asking(Driver[RequesterSession]):
         """The event of one request: whatever goes wrong on the line is a peer that was not reached."""
         try:
             return await request
-        except (PeerUnavailable, PeerMisbehaved, UnknownCertificate) as error:
+        except (PeerUnavailable, PeerMisbehaved, UnknownCertificate, BelowQuorum) as error:
             log("a peer was not reached", level="warning", code=error.code, reason=str(error))
             return events.PeerUnreachable()
 
@@ -208,6 +219,7 @@ class Asking(Driver[RequesterSession]):
         refused = await self._register_keys(address, command)
         if refused is not None:
             return refused
+        await self._quorum.require(await self.thread(self._covering, command))
         submission = await self.thread(self._submission, command)
         ciphertext = await self.thread(self._bodies.read, Kind.CIPHERTEXT, command.ciphertext_hash)
         body = frame_query(submission, ciphertext)
@@ -244,8 +256,14 @@ class Asking(Driver[RequesterSession]):
 
     def _evidence(self, peer: str, index: int, evidence_from: int | None) -> bytes:
         """Evidence of our entry, from the size that the peer says it holds, or that we know it does."""
-        start = evidence_from if evidence_from is not None else self.core.witnessing.told(peer)
-        return self.core.evidence(index, start)
+        return self.core.evidence(index, self._prove_from(peer, evidence_from))
+
+    def _prove_from(self, peer: str, evidence_from: int | None) -> int:
+        return evidence_from if evidence_from is not None else self.core.witnessing.told(peer)
+
+    def _covering(self, command: commands.SendQuery | commands.SendReport) -> int:
+        """The size of a checkpoint that covers the entry and continues what the peer has seen."""
+        return max(command.entry_index + 1, self._prove_from(command.peer, command.evidence_from))
 
     def _seen_size(self, peer: str) -> int:
         seen = self.core.seen(peer)
@@ -260,6 +278,7 @@ class Asking(Driver[RequesterSession]):
 
     async def _send_report(self, command: commands.SendReport) -> Any:
         address = await self.thread(self.core.address, command.peer)
+        await self._quorum.require(await self.thread(self._covering, command))
         body = await self.thread(self._report, command)
         path = f"/v1/queries/{command.exchange_id.hex()}/result"
         reply = await self._client.send(address, "POST", path, body)

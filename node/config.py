@@ -77,6 +77,7 @@ class NodeConfig(BaseModel):
     memory_mib: Annotated[int, Field(ge=64, le=4_194_304)] = 2048
     max_waiting_queries: Annotated[int, Field(ge=1, le=10_000)] = 16
     peer_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 30
+    below_quorum: Literal["refuse", "degrade"] = "degrade"
     answer_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
 
     @field_validator("country")

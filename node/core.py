@@ -21,7 +21,7 @@ from crypto.profiles import Profile, load_profile
 from crypto.sealing import open_sealed, seal
 from node.bodies import Bodies
 from node.config import NodeConfig, NodePaths
-from node.errors import BadConfig, NoAgreement, NodeBusy, StateDamaged, StorageFailed
+from node.errors import BadConfig, BelowQuorum, NoAgreement, NodeBusy, StateDamaged, StorageFailed
 from node.files import AlreadyLocked, Files
 from node.gallery import GalleryStore
 from node.journal import Journal, Recorded
@@ -218,6 +218,8 @@ class NodeCore:
         """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
         self.witnessing.require_sound()
         under = self.witnessing.under_quorum(max(index + 1, old_size))
+        if under is None and self.witnessing.asks_for_quorum and self.config.below_quorum == "refuse":
+            raise BelowQuorum("no checkpoint that covers this entry has its quorum of witnesses")
         return self.journal.evidence(index, old_size, under).to_bytes()
 
     def seen(self, country: str) -> Seen | None:

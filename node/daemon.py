@@ -27,8 +27,10 @@ from node.files import Files
 from node.logging import configure, log
 from node.peer import PeerClient
 from node.query import run_query
+from node.quorum import Quorum
 from node.server import PeerServer
 from node.tls import trust
+from node.warming import Warmer
 
 
 def real_scheme() -> Scheme:
@@ -57,9 +59,11 @@ class Daemon:
         self.client = PeerClient(
             core.keys.tls_key, core.descriptor.fields.tls_certificate, config.peer_timeout_s
         )
-        self.asking = Asking(core, self.thread, self.engine, self.client)
-        self.answering = Answering(core, self.thread, self.engine)
-        self.server = PeerServer(core, self.thread, self.engine, self.answering)
+        self.quorum = Quorum(core, self.thread, self.client)
+        self.asking = Asking(core, self.thread, self.engine, self.client, self.quorum)
+        self.answering = Answering(core, self.thread, self.engine, self.quorum)
+        self.warmer = Warmer(core, self.thread, self.engine)
+        self.server = PeerServer(core, self.thread, self.engine, self.answering, self.warmer)
         self.admin = AdminServer(core.paths.admin_socket, self._operations())
         self._warming: asyncio.Task[None] | None = None
 
@@ -87,6 +91,8 @@ class Daemon:
             await self.engine.start()
         except WorkerLost as error:
             log("workers do not start", level="error", code=error.code)
+            return
+        await self.warmer.run()
 
     async def stop(self) -> None:
         """Stop in the reverse order; what is open is taken up at the next start."""
@@ -95,6 +101,7 @@ class Daemon:
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.admin.close()
         await self.server.close()
+        await self.warmer.close()
         await self.asking.close()
         await self.answering.close()
         await self.client.close()
@@ -139,7 +146,9 @@ class Daemon:
         name = operations.text(arguments, "profile")
         profile = await self.thread(operations.find_profile, self.core, name)
         staged = await asyncio.to_thread(operations.stage_gallery, self.core, arguments, profile)
-        return await self.thread(operations.finish_gallery, self.core, arguments, staged)
+        result = await self.thread(operations.finish_gallery, self.core, arguments, staged)
+        self.warmer.begin()
+        return result
 
 
 async def open_daemon(

@@ -83,6 +83,12 @@ class PeerRefused(PeerFault):
     code = "peer-refused"
 
 
+class BelowQuorum(LocalFault):
+    """Fewer witnesses than the policy asks for cosign now, and this node is configured to send nothing then."""
+
+    code = "below-quorum"
+
+
 class TooBusy(LocalFault):
     """The queue of accepted work is full; the peer may try again later."""
 

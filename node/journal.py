@@ -19,6 +19,7 @@ from node.files import Files
 from node.ledger_store import SCRATCH, LedgerDamaged, LedgerRolledBack, LedgerStore
 from node.payloads import PayloadStore
 from node.prefix_index import PrefixIndex
+from protocol.checkpoint import TreeHead
 from protocol.evidence import LogEvidence
 from protocol.payload import OpenedPayload, PayloadBox, make_entry, open_as_node
 from protocol.statements import Leaf, Opening, Statement, exchange_in_leaf
@@ -151,12 +152,15 @@ class Journal:
         """Remove a payload for good; whether it was there. What was erased has to be on the ledger before."""
         return self._payloads.remove(leaf_hash)
 
-    def evidence(self, index: int, old_size: int) -> LogEvidence:
+    def evidence(
+        self, index: int, old_size: int, under: tuple[TreeHead, bytes] | None = None
+    ) -> LogEvidence:
         """What the peer needs to check entry ``index``, under the newest checkpoint.
 
         Args:
             index: Of a recorded entry.
             old_size: The size of this ledger that the peer holds; 0 if it holds none.
+            under: Another published checkpoint that covers the entry: its head and its note.
 
         Raises:
             LedgerRolledBack: The peer holds more than we have.
@@ -166,7 +170,7 @@ class Journal:
         if payload is None:
             raise LedgerDamaged(f"entry {index} has no payload")
         self._ledger.publish(index + 1)
-        head, note = self._ledger.published()
+        head, note = under or self._ledger.published()
         if old_size > head.size:
             raise LedgerRolledBack(f"the peer holds size {old_size}, we have {head.size}", old_size)
         return LogEvidence(

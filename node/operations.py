@@ -17,9 +17,10 @@ from crypto.profiles import MAX_PROFILE_BYTES, Profile, load_profile
 from node import succession, trust
 from node.admin import Report
 from node.core import NodeCore
-from node.errors import BadConfig
+from node.errors import BadConfig, StorageFailed
 from node.gallery import Staged
 from node.journal import Recorded
+from node.ledger_store import POLICY, SCRATCH
 from node.profiles import builtin
 from node.record_operations import RECORD_OPERATIONS
 from node.sessions import describe_exchanges
@@ -27,7 +28,9 @@ from protocol import statements
 from protocol.agreement import read_agreement, sign_agreement
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadAgreement, BadDescriptor
+from protocol.log_policy import MAX_POLICY_BYTES, parse_policy
 from protocol.succession import read_succession
+from protocol.witnessing import witness_verifier
 
 Operation = Callable[[NodeCore, dict[str, Any], Report], dict[str, Any]]
 
@@ -156,6 +159,33 @@ def _peer_succeed(core: NodeCore, arguments: dict[str, Any], report: Report) -> 
     return {"accepted": True, "peer": shown, "entry": recorded.index}
 
 
+def _ledger_witnesses(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Write the ledger's policy: all peers as witnesses, third parties as given, and how many must cosign."""
+    root = core.paths.ledger
+    now = core.files.read(root / POLICY, MAX_POLICY_BYTES) or b""
+    wanted = arguments.get("quorum")
+    if wanted is not None:
+        lines = [line for line in now.decode().split("\n") if line.startswith("log ")]
+        for country in sorted(core.roster.peers):
+            key = witness_verifier(country, core.roster.peer(country).identity)
+            lines.append(f"witness {key.name} {key.vkey}")
+        lines += [f"witness {one}" for one in arguments.get("third", [])]
+        names = [line.split(" ")[1] for line in lines if line.startswith("witness ")]
+        if wanted == "none" or not names:
+            lines.append("quorum none")
+        else:
+            lines += [f"group witnesses {wanted} {' '.join(names)}", "quorum witnesses"]
+        now = ("\n".join(lines) + "\n").encode()
+        parse_policy(now)
+        try:
+            core.files.write_atomic(root / POLICY, now, root / SCRATCH)
+        except OSError as error:
+            raise StorageFailed(f"the policy could not be written: {error.strerror}") from None
+    policy = parse_policy(now)
+    below = core.config.below_quorum
+    return {"quorum": policy.quorum, "witnesses": sorted(policy.witnesses), "below": below, "policy": now.decode()}
+
+
 def _ledger_succession(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     data = succession.export(core)
     return {"succession": base64.b64encode(data).decode(), "fingerprint": core.descriptor.fingerprint}
@@ -256,6 +286,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "peer.witnessed": _peer_witnessed,
     "peer.succeed": _peer_succeed,
     "ledger.succession": _ledger_succession,
+    "ledger.witnesses": _ledger_witnesses,
     "agreement.sign": _agreement_sign,
     "gallery.import": _gallery_import,
     "gallery.list": _gallery_list,

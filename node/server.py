@@ -30,11 +30,14 @@ from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
 from node.tls import server_context
+from node.trust import settle_conflicts
+from node.warming import Warmer
 from protocol import limits
 from protocol.descriptor import Descriptor
-from protocol.errors import BadMessage, UnknownExchange, UnknownPeer
+from protocol.errors import BadMessage, EvidenceRejected, UnknownExchange, UnknownPeer
 from protocol.evidence import StaleCheckpoint
 from protocol.messages import ErrorReply, ExchangeStatus
+from protocol.witness import parse_request
 
 HEAD_LIMIT: Final = 16 * 1024
 _HEX32 = re.compile(r"[0-9a-f]{64}\Z")
@@ -96,8 +99,11 @@ Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 class PeerServer:
     """Listens for peers."""
 
-    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, answering: Answering) -> None:
+    def __init__(
+        self, core: NodeCore, thread: CoreThread, engine: Engine, answering: Answering, warmer: Warmer
+    ) -> None:
         self._core = core
+        self._warmer = warmer
         self._thread = thread
         self._engine = engine
         self._answering = answering
@@ -116,6 +122,7 @@ class PeerServer:
         app = web.Application(client_max_size=HEAD_LIMIT)
         routes = (
             ("GET", "/v1/status", self._status),
+            ("POST", "/v1/checkpoint", self._checkpoint),
             ("HEAD", "/v1/keys/{name}", self._has_keys),
             ("PUT", "/v1/keys/{name}", self._put_keys),
             ("POST", "/v1/queries", self._submit),
@@ -187,6 +194,16 @@ class PeerServer:
         checkpoint = await self._thread(self._core.journal.ledger.checkpoint)
         return web.Response(body=checkpoint, content_type="text/plain", charset="utf-8")
 
+    async def _checkpoint(self, request: web.Request, peer: str) -> web.StreamResponse:
+        """Witness the peer's newest checkpoint outside any exchange."""
+        update = parse_request(await _read(request, limits.MAX_SUBMISSION))
+        try:
+            body = await self._thread(self._core.witnessing.observe, peer, update)
+        except EvidenceRejected:
+            await self._thread(settle_conflicts, self._core)
+            raise
+        return web.Response(body=body, content_type=MEDIA_TYPE)
+
     # Evaluation keys
 
     async def _has_keys(self, request: web.Request, peer: str) -> web.StreamResponse:
@@ -214,6 +231,7 @@ class PeerServer:
             self._core.state.put_peer_keys, name, peer, plan.identifier, self._core.clock()
         )
         log("evaluation keys accepted", peer=peer, bytes=plan.keys_bytes)
+        self._warmer.begin()
         return web.Response(status=201)
 
     def _search_of(self, identifier: str, peer: str) -> SearchProfile:

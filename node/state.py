@@ -168,18 +168,12 @@ class State:
                 }
                 connection.execute(insert(exchanges).values(**values, **fixed))
             for head in heads:
-                grown = connection.execute(
-                    update(peers)
-                    .where((peers.c.country == head.country) & (peers.c.seen_size < head.size))
-                    .values(seen_size=head.size, seen_root=head.root, seen_checkpoint=head.checkpoint)
-                )
-                if grown.rowcount:
-                    set_standing(connection, head.country, stored_ms=head.stored_ms)
+                swap_head(connection, head)
             for peer, code, body in evidence:
                 kept = {"peer": peer, "code": code, "body": body, "kept_ms": row.created_ms}
                 connection.execute(insert(kept_evidence).values(**kept))
             for one in found:
-                _put_conflict(connection, one)
+                insert_conflict(connection, one)
 
     def evidence_codes(self) -> list[tuple[str, str]]:
         """Peer and code of all kept evidence, oldest first."""
@@ -319,6 +313,12 @@ class State:
         with self.reading() as connection:
             return connection.execute(query).first() is not None
 
+    def peer_keys_of(self, plan: bytes) -> list[bytes]:
+        """Hashes of all accepted evaluation keys of a plan, the newest first."""
+        query = select(peer_keys.c.hash).where(peer_keys.c.plan == plan).order_by(peer_keys.c.accepted_ms.desc())
+        with self.reading() as connection:
+            return [bytes(row.hash) for row in connection.execute(query)]
+
     def put_query_keys(self, row: QueryKeyRow) -> None:
         """Insert or replace this node's keys for one peer and plan."""
         key = (query_keys.c.peer == row.peer) & (query_keys.c.plan == row.plan)
@@ -364,7 +364,19 @@ def set_standing(connection: Connection, country: str, **values: object) -> None
         connection.execute(insert(peer_standing).values(country=country, **fresh))
 
 
-def _put_conflict(connection: Connection, one: FoundConflict) -> None:
+def swap_head(connection: Connection, head: SeenHead) -> None:
+    """Store a verified checkpoint of a peer unless one of the same or a greater size is stored."""
+    grown = connection.execute(
+        update(peers)
+        .where((peers.c.country == head.country) & (peers.c.seen_size < head.size))
+        .values(seen_size=head.size, seen_root=head.root, seen_checkpoint=head.checkpoint)
+    )
+    if grown.rowcount:
+        set_standing(connection, head.country, stored_ms=head.stored_ms)
+
+
+def insert_conflict(connection: Connection, one: FoundConflict) -> None:
+    """Store a conflict once, and suspend its peer."""
     known = select(conflicts.c.digest).where(conflicts.c.digest == one.digest)
     if connection.execute(known).first() is None:
         values = {"digest": one.digest, "peer": one.country, "found_ms": one.found_ms, "body": one.body}

@@ -10,7 +10,15 @@ from typing import Final
 
 from sqlalchemy import delete, func, insert, select, update
 
-from node.state import PeerRow, State, set_standing
+from node.state import (
+    FoundConflict,
+    PeerRow,
+    SeenHead,
+    State,
+    insert_conflict,
+    set_standing,
+    swap_head,
+)
 from node.tables import (
     conflicts,
     contradictions,
@@ -69,6 +77,16 @@ class WitnessState:
         with self._state.writing() as connection:
             since = now_ms if reason else 0
             set_standing(connection, country, suspended_ms=since, suspended_for=reason)
+
+    def put_head(self, head: SeenHead) -> None:
+        """Store a peer's newer checkpoint; compare-and-swap, a greater size that is stored stays."""
+        with self._state.writing() as connection:
+            swap_head(connection, head)
+
+    def put_conflict(self, found: FoundConflict) -> None:
+        """Store a conflict and suspend its peer."""
+        with self._state.writing() as connection:
+            insert_conflict(connection, found)
 
     def unsettled_conflicts(self) -> list[tuple[str, bytes, bytes]]:
         """Peer, digest and file of every conflict that is not yet beside the ledger and on it."""

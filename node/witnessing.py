@@ -13,18 +13,22 @@ from typing import Final
 
 from crypto import merkle
 from crypto.errors import ConcordatError
+from crypto.note import Note, open_note
 from node.journal import Journal
 from node.logging import log
-from node.state import PeerRow, State
+from node.state import FoundConflict, PeerRow, SeenHead, State
 from node.witness_state import OwnCheckpoint, WitnessState
 from protocol.checkpoint import TreeHead, open_checkpoint
-from protocol.errors import BadMessage
+from protocol.conflict import Conflict, Rule
+from protocol.errors import BadMessage, EvidenceRejected
+from protocol.evidence import ForkedLedger, NotConsistent, verify_continues
 from protocol.exchange.parties import Parties
+from protocol.log_policy import LogPolicy
 from protocol.messages import ErrorReply, ExchangeStatus, ReceiptReply
+from protocol.witness import AddCheckpoint
 from protocol.witnessing import OwnLedgerContradicted, cosign, merge, open_witnessed, witness_signer
 
-COSIGNED: Final = "cosigned"
-"""The file beside ``checkpoint`` that holds our newest checkpoint which others cosigned."""
+OK: Final = 200
 
 
 class Witnessing:
@@ -39,6 +43,7 @@ class Witnessing:
         self._parties = parties
         self._clock = clock
         self.halted: OwnLedgerContradicted | None = None
+        self.policy: LogPolicy | None = None
 
     @property
     def origin(self) -> str:
@@ -129,10 +134,74 @@ class Witnessing:
             root = merkle.node_hash(left, root)  # beside the last leaf of a tree all siblings are on the left
         return root
 
-    def cosigned(self, head: TreeHead, note: bytes) -> bytes:
-        """Our checkpoint with every cosignature on its tree that has come back so far."""
-        others = [one.note for one in self.state.own_checkpoints(self.origin, head.size) if one.root == head.root]
-        return merge([note, *others])
+    @property
+    def asks_for_quorum(self) -> bool:
+        """Whether the policy wants witnesses for what is sent; None was read before the node is served."""
+        return self.policy is not None and self.policy.quorum is not None
+
+    def under_quorum(self, size: int) -> tuple[TreeHead, bytes] | None:
+        """The newest checkpoint of at least ``size`` entries that the policy's quorum cosigned; None without one."""
+        policy = self.policy
+        if policy is None or policy.quorum is None:
+            return None
+        by_size: dict[int, list[OwnCheckpoint]] = {}
+        for own in self.state.own_checkpoints(self.origin):
+            if own.size >= size:
+                by_size.setdefault(own.size, []).append(own)
+        for found, owns in by_size.items():
+            note = merge([own.note for own in owns])
+            if policy.missing(open_note(note, policy.verifiers)) is None:
+                return TreeHead(found, owns[0].root), note
+        return None
+
+    def take_cosigned(self, policy: LogPolicy, note: bytes) -> None:
+        """Keep the cosignatures of third parties on a checkpoint of ours; they have been verified."""
+        signed = open_checkpoint(note, self._journal.ledger.verifier, policy.verifiers)
+        head = signed.checkpoint.head
+        if self.root_at(head.size) != head.root:
+            return
+        own = tuple(line for line in signed.note.signatures if line.name == self.origin)
+        for line in signed.note.verified:
+            if line.name != self.origin:
+                kept = Note(signed.note.text, (*own, line)).to_bytes()
+                name = f"{line.name}+{line.key_id.hex()}"
+                self.state.put_own(OwnCheckpoint(self.origin, head.size, name, head.root, kept), self._clock())
+
+    def take_checkpoint_reply(self, country: str, status: int, body: bytes) -> None:
+        """Take what a peer says to a checkpoint of ours: its cosigned view; errors as ``take``."""
+        if status == OK:
+            self.take(country, body, self._size_of(body))
+        else:
+            self.take_reply(country, ErrorReply.from_bytes(body))
+
+    def observe(self, country: str, request: AddCheckpoint) -> bytes:
+        """Take a peer's newest checkpoint as its witness; the cosigned view of it, after it is durable.
+
+        Raises:
+            BadSignature, BadEncoding: Not a checkpoint of that peer's ledger.
+            StaleCheckpoint: Not proven from what is held here.
+            EvidenceRejected: It contradicts what is held here; kept, and the peer is suspended.
+        """
+        parties, row = self._parties(country), self._row(country)
+        log_key = parties.peer.ledger
+        signed = open_checkpoint(request.note, log_key)
+        held = (row.seen_size, row.seen_root) if row is not None and row.seen_size else None
+        head, now_ms = signed.checkpoint.head, self._clock()
+        try:
+            verify_continues(signed, request.old_size, list(request.proof), held)
+        except (ForkedLedger, NotConsistent) as error:
+            rule: Rule = "fork" if isinstance(error, ForkedLedger) else "inconsistent"
+            seen = row.seen_checkpoint if row is not None else b""
+            since = self.state.standing(country).stored_ms
+            conflict = Conflict(
+                rule, log_key.vkey, parties.country, since, now_ms, seen, request.note, request.proof
+            )
+            self.state.put_conflict(
+                FoundConflict(country, conflict.digest, rule, conflict.to_bytes(), now_ms)
+            )
+            raise EvidenceRejected(str(error), error.code, conflict.to_bytes()) from None
+        self.state.put_head(SeenHead(country, head.size, head.root, request.note, now_ms))
+        return self.returned(country) or b""
 
     def check_own(self) -> None:
         """At the start: our ledger must hold every checkpoint of it that others have cosigned, or it is an older copy.

@@ -59,3 +59,32 @@ def succession(
         if output is not None:
             write_new(output, data)
         emit(json, result, lambda _: say(f"fingerprint of the new descriptor: {result['fingerprint']}"))
+
+
+@app.command()
+def witnesses(
+    directory: Directory,
+    quorum: Annotated[
+        str | None, typer.Option(help="How many must cosign before anything is sent: none, any, all, or a number.")
+    ] = None,
+    third: Annotated[
+        list[str] | None, typer.Option(metavar="'NAME VKEY [URL]'", help="A witness that is no peer (repeat).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show the ledger's witnesses; with --quorum write them anew: all accepted peers, and third parties.
+
+    What happens below the quorum is the setting below_quorum of node.toml: degrade (send, say so, log it) or refuse.
+    """
+    with typed(json):
+        arguments = {"quorum": quorum, "third": third or []}
+        result = perform(directory, "ledger.witnesses", arguments, as_json=json)
+        emit(json, result, _show_witnesses)
+
+
+def _show_witnesses(result: dict[str, Any]) -> None:
+    say(result["policy"].rstrip("\n"))
+    if result["quorum"] is None:
+        say("no witness has to cosign: nobody outside vouches that this is the only history")
+    else:
+        say(f"below the quorum: {result['below']}")

@@ -1,0 +1,88 @@
+"""Nothing leaves under a checkpoint that the policy's witnesses have not cosigned, or it is said loudly."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from nodes import World, ask, statements, until
+
+from crypto.note import open_note
+from node.core import NodeCore
+from node.errors import BelowQuorum
+from node.operations import OPERATIONS
+from protocol.errors import EvidenceRejected
+from protocol.evidence import LogEvidence, StaleCheckpoint
+from protocol.log_policy import parse_policy
+from protocol.witness import AddCheckpoint
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def configure(world: World, country: str, quorum: str, below: str) -> None:
+    home = world.directories[country]
+    with NodeCore.open(home) as core:
+        shown = OPERATIONS["ledger.witnesses"](core, {"quorum": quorum}, lambda _: None)
+        assert shown["quorum"] == "witnesses"
+    config = (home / "node.toml").read_text()
+    assert 'below_quorum = "degrade"' in config
+    (home / "node.toml").write_text(config.replace('"degrade"', f'"{below}"'))
+
+
+async def test_what_is_sent_is_cosigned_first(world: World) -> None:
+    configure(world, "CL", "all", "refuse")
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        assert (await ask(cl, world.arguments("known.npz:3")))["outcome"] == "hit"
+        policy = parse_policy((world.directories["CL"] / "ledger" / "policy").read_bytes())
+        evidence = LogEvidence.from_bytes(cl.core.evidence(0, 0))
+        assert policy.missing(open_note(evidence.checkpoint, policy.verifiers)) is None
+        assert "quorum.missed" not in statements(cl.core)
+        assert us.core.seen("CL").size == cl.core.journal.ledger.size
+
+
+async def test_below_the_quorum_a_strict_node_sends_nothing(world: World) -> None:
+    configure(world, "US", "all", "refuse")
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        cl.server._core.witnessing.observe = lambda *_: b"no cosignature"
+        asking = asyncio.create_task(ask(cl, world.arguments("known.npz:3")))
+        await until(lambda: "query.accepted" in statements(us.core))
+        with pytest.raises(BelowQuorum):
+            await us.quorum.require(us.core.journal.ledger.size)
+        with pytest.raises(BelowQuorum):
+            us.core.evidence(us.core.journal.ledger.size - 1, 0)
+        assert not asking.done()
+        assert cl.core.seen("US") is None, "nothing of US has left"
+        asking.cancel()
+
+
+async def test_below_the_quorum_a_lenient_node_says_so_and_says_when_it_is_over(world: World) -> None:
+    configure(world, "US", "all", "degrade")
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        real, cl.core.witnessing.observe = cl.core.witnessing.observe, lambda *_: b"no cosignature"
+        assert (await ask(cl, world.arguments("known.npz:3")))["outcome"] == "hit"
+        assert statements(us.core).count("quorum.missed") == 1
+        cl.core.witnessing.observe = real
+        assert (await ask(cl, world.arguments("known.npz:4")))["outcome"] == "hit"
+        assert statements(us.core).count("quorum.met") == 1
+
+
+async def test_a_witness_takes_only_what_continues_what_it_holds(world: World) -> None:
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        assert (await ask(cl, world.arguments("known.npz:3")))["outcome"] == "hit"
+        ledger, witness = cl.core.journal.ledger, us.core.witnessing
+        head, note = ledger.published()
+        assert witness.observe("CL", AddCheckpoint(head.size, (), note))
+        with pytest.raises(StaleCheckpoint):
+            witness.observe("CL", AddCheckpoint(0, (), note))
+        OPERATIONS["peer.suspend"](cl.core, {"country": "US", "reason": "grow"}, lambda _: None)
+        longer, grown = ledger.published()
+        with pytest.raises(EvidenceRejected):
+            witness.observe("CL", AddCheckpoint(head.size, (bytes(32),), grown))
+        assert us.core.suspension("CL") == "inconsistent"
+        assert us.core.seen("CL").size == head.size < longer.size
+        assert witness.observe("CL", AddCheckpoint(head.size, tuple(ledger.consistency(head.size, longer.size)), grown))
+        assert us.core.seen("CL").size == longer.size
