@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from faulty_files import QuickFiles
-from ledgers import REQUESTED, filler, intent, open_country, open_ledger, snapshot
+from ledgers import REQUESTED, START_MS, filler, intent, open_country, open_ledger, snapshot
 
 from crypto.errors import LocalFault
 from crypto.note import CosignatureSigner, add_signatures
@@ -23,6 +25,7 @@ from node.ledger_store import CHECKPOINT, LedgerDamaged, LedgerRolledBack
 from node.prefix_index import PrefixIndex
 from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import verify_ledger
+from protocol.statements import Statement, exchange_in_leaf
 
 WITNESS = CosignatureSigner("witness.example", SigningKey.from_seed(bytes(32)), 1_750_000_000)
 
@@ -55,7 +58,7 @@ def test_writers_that_come_during_a_commit_share_the_next(tmp_path: Path) -> Non
         assert files.waiting.wait(30)
         others = [pool.submit(store.add, filler(number)) for number in range(2, 20)]
         while len(store._commits._queue) < 18:
-            pass
+            time.sleep(0.001)
         assert not first.done()
         assert store.size == 1
         files.gate.set()
@@ -91,7 +94,7 @@ def test_a_failed_commit_fails_for_all_who_share_it_and_for_nobody_else() -> Non
         assert entered.wait(30)
         others = [pool.submit(commits.submit, number) for number in (13, 14, 15)]
         while len(commits._queue) < 3:
-            pass
+            time.sleep(0.001)
         gate.set()
         assert first.result() == 2
         for one in others:
@@ -99,6 +102,29 @@ def test_a_failed_commit_fails_for_all_who_share_it_and_for_nobody_else() -> Non
                 one.result()
     assert len(groups) == 2
     assert commits.submit(16) == 32
+
+
+def test_a_queue_moves_on() -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def commit(requests: Sequence[int]) -> Sequence[int]:
+        entered.set()
+        gate.wait(30)
+        return requests
+
+    commits = GroupCommit[int, int](commit)
+    # Daemons: a writer who waits for ever must not hold up the tests.
+    threads = [threading.Thread(target=commits.submit, args=(number,), daemon=True) for number in range(3)]
+    threads[0].start()
+    assert entered.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(commits._queue) < 2:
+        time.sleep(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
@@ -214,3 +240,31 @@ def test_hashes_that_begin_alike_are_all_candidates(monkeypatch: pytest.MonkeyPa
         for value in range(3):
             assert index.candidates(bytes([value]) * 32) == list(range(value, number + 1, 3))
     assert index.candidates(b"\xff" * 32) == []
+
+
+def test_statements_of_different_exchanges_share_a_commit(tmp_path: Path) -> None:
+    files = SlowFiles()
+    us = open_country(tmp_path / "ledger", "US", files)
+    files.gate.clear()
+    files.waiting.clear()
+    before = files.log_syncs
+    statements = [Statement(intent(number), REQUESTED) for number in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        recorded = [pool.submit(us.journal.record, one, START_MS) for one in statements]
+        assert files.waiting.wait(30)
+        while len(us.ledger._commits._queue) < 7 - _sharing_a_stripe(statements):
+            time.sleep(0.001)
+        files.gate.set()
+        indexes = {one.result().index for one in recorded}
+    assert indexes == set(range(1, 9))
+    assert files.log_syncs - before <= 2 + _sharing_a_stripe(statements)
+    for one in statements:
+        found = us.journal.find(one.shared.exchange_id, "query.intent")
+        assert found is not None
+        assert us.journal.record(one, START_MS + 5) == found
+    us.ledger.close()
+
+
+def _sharing_a_stripe(statements: list[Statement]) -> int:
+    """How many of them must wait for another of them."""
+    return len(statements) - len({exchange_in_leaf(one.shared.exchange_id)[0] % 64 for one in statements})
