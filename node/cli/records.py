@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli.common import Json, emit, perform, read_file, say, typed
+from node.cli.common import Json, emit, perform, read_file, say, typed, write_new
 
 if TYPE_CHECKING:
     from protocol.audit.verify import AuditedLedger
@@ -28,7 +28,7 @@ Operator = Annotated[str, typer.Option(help="Who does it, for the ledger.")]
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to ``concordat audit``."""
-    for command in (pull, search, stats, open_, erase, hold, release, confirm):
+    for command in (pull, search, stats, report, open_, erase, hold, release, confirm):
         app.command(command.__name__.rstrip("_"))(command)
 
 
@@ -111,6 +111,39 @@ def stats(
         result = {**statistics(_audited(ledger, policy, key)), "reading": logged}
         emit(json, result, _show_statistics)
         if not result["completeness"]["complete"]:
+            raise typer.Exit(1)
+
+
+def report(
+    ledger: Ledger,
+    policy: Policy,
+    key: Key,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new file, JSON.")],
+    reading: Annotated[
+        str, typer.Option(help="What the ledger is read for (as for open).")
+    ] = "lawfulness-check",
+    json: Json = False,
+) -> None:
+    """Write one file to hand over: the audit with its findings, the statistics, and what both rest on."""
+    with typed(json):
+        from json import dumps
+
+        from protocol.audit.search import statistics
+
+        logged = _log_reading(ledger, key, reading, "statistics", as_json=json)
+        audited = _audited(ledger, policy, key)
+        found = {
+            "format": "concordat-audit-report-v1",
+            "policy": read_file(policy, MAX_POLICY_BYTES, "policy").decode(errors="replace"),
+            "audit": audited.report.to_json(),
+            "statistics": statistics(audited),
+            "reading": logged,
+        }
+        write_new(output, (dumps(found, indent=2, ensure_ascii=False) + "\n").encode())
+        ok = audited.report.ok
+        result = {"ok": ok, "file": str(output), "findings": len(audited.report.findings)}
+        emit(json, result, lambda r: say(f"written: {output}, {r['findings']} finding(s)"))
+        if not ok:
             raise typer.Exit(1)
 
 

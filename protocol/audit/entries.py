@@ -73,12 +73,14 @@ class Entry:
         leaf: What is in clear.
         opened: What its payload says; None if there was no key or it did not open.
         absent: There is no payload file.
+        closed: The payload is sealed to others only.
     """
 
     index: int
     leaf: Leaf
     opened: OpenedPayload | None = None
     absent: bool = False
+    closed: bool = False
 
     @property
     def shared(self) -> SharedPart | None:
@@ -143,7 +145,7 @@ def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Fi
         return entry
     if not is_for(box, auditor_key):
         findings.note("Some payloads are not sealed to this auditor; what they say was not checked.")
-        return entry
+        return Entry(entry.index, entry.leaf, closed=True)
     try:
         return Entry(entry.index, entry.leaf, open_as_auditor(entry.leaf, box, auditor_key))
     except SealBroken as error:

@@ -303,6 +303,9 @@ def _retention() -> Cases:
         "more is gone than was erased", gone(one, 0, 1, 2), POLICY,
         Named(Rule.PAYLOAD_MISSING, one.path(0), 0), key=True,
     )  # fmt: skip
+    box = PayloadBox.from_bytes(one.files()[one.path(3)]).model_copy(update={"auditor_keys": []})
+    closed = gone(one, 1, 2) | {one.path(3): box.to_bytes()}
+    yield single("erased by rule, before this auditor was named", closed, POLICY, key=True)
     unsaid = old()
     for index in (1, 2):
         yield single(

@@ -175,6 +175,11 @@ def test_searching_a_node_is_logged_and_says_whether_it_is_complete(node: Node) 
     assert code == 0
     assert counted["totals"]["queries"] == counted["totals"]["with_hit"] == 2
     assert counted["statements"]["ledger.read"] == 2
+    written = node.directory.parent / "report.json"
+    code, shown = _cli("audit", "report", ledger, *base, "-o", written)
+    assert (code, shown["ok"]) == (0, True)
+    handed_over = json.loads(written.read_text())
+    assert handed_over["audit"]["size"] == handed_over["statistics"]["completeness"]["read"] == 8
 
 
 def test_confirming_a_hit_takes_two_persons(node: Node) -> None:
