@@ -18,7 +18,7 @@ from ledgers import REQUESTED, START_MS, filler, intent, open_country, open_ledg
 from crypto.errors import LocalFault
 from crypto.note import CosignatureSigner, add_signatures
 from crypto.signing import SigningKey
-from node import ledger_store, prefix_index
+from node import entry_log, ledger_store, prefix_index
 from node.group_commit import GroupCommit
 from node.ledger_copy import CopyExists, copy_ledger
 from node.ledger_store import CHECKPOINT, LedgerDamaged, LedgerRolledBack
@@ -268,3 +268,22 @@ def test_statements_of_different_exchanges_share_a_commit(tmp_path: Path) -> Non
 def _sharing_a_stripe(statements: list[Statement]) -> int:
     """How many of them must wait for another of them."""
     return len(statements) - len({exchange_in_leaf(one.shared.exchange_id)[0] % 64 for one in statements})
+
+
+def test_the_same_entry_twice_in_one_call_is_one_entry(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger", "US") as store:
+        assert store.add_many([filler(1), filler(2), filler(1), filler(3)]) == [0, 1, 0, 2]
+        assert store.publish().size == 3
+
+
+def test_a_log_begun_anew_keeps_what_no_checkpoint_covers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_ledger(tmp_path / "ledger", "US")
+    store.append(filler(0))
+    monkeypatch.setattr(entry_log, "RENEW_AT", 0)
+    for number in range(1, 5):
+        store.add(filler(number))
+    store.abandon()
+    with open_ledger(tmp_path / "ledger", "US") as again:
+        assert [again.find(filler(number)) for number in range(5)] == list(range(5))
