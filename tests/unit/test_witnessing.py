@@ -148,6 +148,19 @@ def test_a_fork_suspends_the_peer_once_and_says_why() -> None:
     assert commands.SuspendPeer("US", body).conflict == body
 
 
+def test_a_suspended_peer_gets_a_refusal_that_is_on_the_ledger() -> None:
+    world = World()
+    us, cl = pair(world, AGREEMENT)
+    ordinary = cl.surroundings
+    cl.surroundings = lambda: replace(ordinary(), suspended=True)  # type: ignore[method-assign]
+    us.ask(request(AGREEMENT.digest))
+    world.run(lambda: bool(us.live) and all(session.finished for session in us.live.values()))
+    (session,) = us.live.values()
+    assert (session.record.outcome, session.record.reason) == ("refused", "peer-suspended")
+    assert cl.disk.ledger.kinds(request(AGREEMENT.digest).exchange_id) == ["query.refused"]
+    assert cl.disk.seen is None, "nothing of a suspended peer is taken up"
+
+
 def test_both_disks_hold_the_other_sides_cosignature() -> None:
     world = World()
     us, cl = pair(world, AGREEMENT)

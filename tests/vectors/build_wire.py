@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from parties import (  # noqa: E402
 )
 
 from crypto.contexts import Context, hash_fields  # noqa: E402
-from crypto.note import ContextSigner, sign_note  # noqa: E402
+from crypto.note import ContextSigner, parse_note, sign_note  # noqa: E402
 from protocol import limits, wire  # noqa: E402
 from protocol.agreement import draft_agreement  # noqa: E402
 from protocol.conflict import Conflict  # noqa: E402
@@ -285,12 +286,16 @@ def witnessed(ledger: MemoryLedger) -> list[dict[str, Any]]:
     longer = MemoryLedger(ledger_signer("US"))
     longer.append(intent_entry(QUERY, REQUEST), NOW + 1)
     soon = NOW + 10 * limits.MINUTE
+    note = parse_note(ledger.witnessed("CL", CL, NOW))
+    time = replace(note.signatures[-1], payload=bytes(8) + note.signatures[-1].payload[8:])
+    altered = replace(note, signatures=(*note.signatures[:-1], time)).to_bytes()
     cases = [
         ("cosigned by the peer", ledger.witnessed("CL", CL, NOW), None),
         ("not cosigned", ledger.checkpoint(1), "bad-cosignature"),
         ("cosigned by another", ledger.witnessed("CO", named_key("CO identity"), NOW), "bad-cosignature"),
         ("cosigned by another key", ledger.witnessed("CL", US, NOW), "bad-cosignature"),
         ("cosigned in the future", ledger.witnessed("CL", CL, soon), "bad-cosignature"),
+        ("cosigned at another time than is signed", altered, "bad-cosignature"),
         ("of another log", MemoryLedger(ledger_signer("CO")).witnessed("CL", CL, NOW), "bad-cosignature"),
         ("signed by us, and not our ledger", longer.witnessed("CL", CL, NOW), "ledger-rolled-back"),
     ]
@@ -346,6 +351,9 @@ def texts() -> dict[str, Any]:
         return sign_note(data, signers).decode()
 
     draft = draft_agreement(agreement_fields(), descriptor("CL"), descriptor("US"))
+    limited = draft_agreement(
+        agreement_fields(grant(modality="iris"), grant(queries_per_day=2)), descriptor("CL"), descriptor("US")
+    )
     spaced = text.replace(b"serial = 1", b"serial  = 1")
     return {
         "descriptor": {
@@ -390,6 +398,15 @@ def texts() -> dict[str, Any]:
             {"changes": {"legal_basis": "none"}, "reason": "legal-basis-not-covered"},
             {"changes": {"purpose": "curiosity", "offence": "theft"}, "reason": "purpose-not-covered"},
         ],
+        "quota": {
+            "note": note(limited, "US", "CL", context=Context.AGREEMENT),
+            "cases": [
+                {"changes": {}, "spent": 1, "counts": [1, NOW // DAY], "reason": None},
+                {"changes": {}, "spent": 2, "reason": "quota-exceeded"},
+                {"changes": {"modality": "iris"}, "spent": 2, "counts": None, "reason": None},
+                {"changes": {"legal_basis": "none"}, "spent": 2, "reason": "legal-basis-not-covered"},
+            ],
+        },
     }
 
 
