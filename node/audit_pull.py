@@ -17,12 +17,15 @@ from node.errors import PeerMisbehaved
 from node.files import Files
 from node.peer import Address, PeerClient
 from protocol import tiles
+from protocol.audit.witnesses import CONFLICT_NAME
 from protocol.checkpoint import Checkpoint, open_checkpoint
+from protocol.conflict import MAX_CONFLICT_BYTES
 from protocol.descriptor import Descriptor
 from protocol.messages import ErrorReply
 from protocol.payload import MAX_PAYLOAD_BYTES, payload_path
 
 MAX_CHECKPOINT: Final = 64 * 1024
+MAX_LISTING: Final = 1024 * 1024
 MAX_PAYLOADS: Final = tiles.TILE_WIDTH * (4 + MAX_PAYLOAD_BYTES)
 TIMEOUT_S: Final = 60
 WITHDRAWN: Final = "withdrawn"
@@ -96,6 +99,7 @@ class _Pull:
             raise PeerMisbehaved(f"{self._address.country} serves no auditors")
         head = open_checkpoint(note, self._descriptor.ledger).checkpoint
         await self._tree(head)
+        await self._conflicts()
         self._require_same_history(head)
         self._copy.write("checkpoint", note)
         vkey = f"{self._descriptor.ledger.vkey}\n"
@@ -117,6 +121,17 @@ class _Pull:
                     self._copy.write(payload_path(leaf_hash), payload)
                 else:
                     self._copy.withdraw(leaf_hash)
+
+    async def _conflicts(self) -> None:
+        """The evidence against peers; a file once fetched never changes, its name is its digest."""
+        listing = await self.get("/v1/audit/conflicts", MAX_LISTING)
+        for path in (listing or b"").decode("ascii", "replace").splitlines():
+            if not CONFLICT_NAME.match(path):
+                raise PeerMisbehaved(f"{self._address.country} names a conflict file as none is named")
+            if self._copy.read(path, MAX_CONFLICT_BYTES) is None:
+                data = await self.get(f"/v1/audit/files/{path}", MAX_CONFLICT_BYTES)
+                if data is not None:
+                    self._copy.write(path, data)
 
     def _require_same_history(self, head: Checkpoint) -> None:
         """The copy's own last checkpoint must be a beginning of what is there now."""

@@ -24,6 +24,7 @@ from node.errors import UnknownCertificate
 from node.logging import log
 from node.records import PURPOSES, log_reading
 from protocol import limits, tiles
+from protocol.audit.witnesses import CONFLICT_NAME, DIRECTORY
 from protocol.errors import BadMessage
 
 READING_LIFE_MS: Final = limits.DAY
@@ -62,6 +63,7 @@ class AuditorRoutes:
         """Add the routes; ``respond`` turns a typed error into the documented reply."""
         for path, handler in (
             ("/v1/audit/ledger", self._announce),
+            ("/v1/audit/conflicts", self._conflicts),
             ("/v1/audit/files/{path:.+}", self._file),
             ("/v1/audit/payloads/{bundle}", self._payloads),
         ):
@@ -114,16 +116,30 @@ class AuditorRoutes:
         return entry, head.size, note
 
     async def _file(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
-        """A tile or a bundle of the tree, by its path."""
+        """A tile or a bundle of the tree, or a conflict file, by its path."""
         size = self._size(auditor)
+        path = request.match_info["path"]
+        if CONFLICT_NAME.match(path):
+            kept = await self._thread(_read, self._core.journal.ledger.directory / path)
+            return web.Response(status=404) if kept is None else web.Response(body=kept)
         try:
-            ref = tiles.parse_path(request.match_info["path"])
+            ref = tiles.parse_path(path)
         except BadEncoding as error:
             raise BadMessage(str(error)) from None
         if ref.index * tiles.TILE_WIDTH << (tiles.TILE_HEIGHT * (ref.level or 0)) >= size:
             return web.Response(status=404)
         data = await self._thread(_read, self._core.journal.ledger.directory / ref.path)
         return web.Response(status=404) if data is None else web.Response(body=data)
+
+    async def _conflicts(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
+        """The paths of all conflict files, one a line."""
+        self._size(auditor)
+        directory = self._core.journal.ledger.directory / DIRECTORY
+        names = await self._thread(
+            lambda: sorted(one.name for one in directory.iterdir()) if directory.is_dir() else []
+        )
+        paths = [f"{DIRECTORY}/{name}\n" for name in names]
+        return web.Response(text="".join(one for one in paths if CONFLICT_NAME.match(one.rstrip("\n"))))
 
     async def _payloads(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
         """The payloads of the entries of one bundle: each with its length before it, 0 where there is none."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from crypto.errors import PeerFault
 from protocol.audit.entries import Entry
-from protocol.audit.reader import LedgerReader, read_file
+from protocol.audit.reader import LedgerReader, Unreadable, read_file
 from protocol.audit.report import Findings, Rule
 from protocol.conflict import MAX_CONFLICT_BYTES, conflict_log, read_conflict, verify_conflict
 from protocol.statements_witness import (
@@ -29,7 +29,7 @@ from protocol.statements_witness import (
 )
 
 DIRECTORY: Final = "conflicts"
-_NAME = re.compile(rf"{DIRECTORY}/([A-Z]{{2}})-([0-9a-f]{{64}})\Z")
+CONFLICT_NAME: Final = re.compile(rf"{DIRECTORY}/([A-Z]{{2}})-([0-9a-f]{{64}})\Z")
 
 
 def check_conflicts(reader: LedgerReader, entries: Sequence[Entry], findings: Findings) -> None:
@@ -38,9 +38,14 @@ def check_conflicts(reader: LedgerReader, entries: Sequence[Entry], findings: Fi
     The log's key is taken from the file: whether it is the peer's is for the reader of the finding to compare.
     """
     found = set()
-    for path in reader.list(DIRECTORY):
+    try:
+        paths = list(reader.list(DIRECTORY))
+    except Unreadable as error:
+        findings.add(Rule.UNREADABLE_FILE, str(error), DIRECTORY)
+        return
+    for path in paths:
         data = read_file(reader, path, MAX_CONFLICT_BYTES, findings)
-        name = _NAME.match(path)
+        name = CONFLICT_NAME.match(path)
         if data is None:
             continue
         try:
@@ -68,7 +73,9 @@ def check_conflicts(reader: LedgerReader, entries: Sequence[Entry], findings: Fi
 def notices(entries: Sequence[Entry]) -> list[str]:
     """What every audit shows of a ledger, in the order of its entries."""
     return [
-        f"entry {entry.index}, {_time(entry.leaf.time_ms)}: {words}" for entry in entries if (words := _words(entry))
+        f"entry {entry.index}, {_time(entry.leaf.time_ms)}: {words}"
+        for entry in entries
+        if (words := _words(entry))
     ]
 
 

@@ -131,6 +131,18 @@ async def test_a_copy_is_brought_up_to_date(served: Served) -> None:
     assert (served.copy / "tile" / "0" / "000").exists()
 
 
+async def test_evidence_against_peers_is_fetched_too(served: Served) -> None:
+    name = f"conflicts/CL-{bytes(32).hex()}"
+    kept = served.core.journal.ledger.directory / name
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(b"evidence")
+    (kept.parent / "notes.txt").write_bytes(b"not evidence")
+    await served.pull()
+    assert (served.copy / name).read_bytes() == b"evidence"
+    assert [one.name for one in (served.copy / "conflicts").iterdir()] == [kept.name]
+    assert (await served.get("/v1/audit/files/conflicts/notes.txt"))[0] == 400
+
+
 async def test_nothing_is_served_before_the_reading_is_logged(served: Served) -> None:
     for path in ("/v1/audit/files/tile/0/000.p/5", "/v1/audit/payloads/0"):
         status, body = await served.get(path)

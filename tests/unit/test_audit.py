@@ -29,7 +29,7 @@ from crypto.signing import SigningKey
 from node.audit_files import DirectoryReader, NoSuchEntry, prove
 from protocol import statements as s
 from protocol.audit.proof import parse_proof, verify_proof
-from protocol.audit.reader import MemoryReader
+from protocol.audit.reader import MemoryReader, Unreadable
 from protocol.audit.report import AuditReport, Rule
 from protocol.audit.verify import Seen, verify_ledger
 from protocol.checkpoint import parse_checkpoint_text
@@ -417,6 +417,16 @@ def test_reading_a_directory(us: Country, tmp_path: Path) -> None:
     report = verify_ledger(reader, us.files()["policy"])
     assert Rule.UNREADABLE_FILE in _rules(report)
     assert not verify_ledger(DirectoryReader(tmp_path / "nowhere"), us.files()["policy"]).ok
+
+
+def test_an_unreadable_directory_is_a_finding(us: Country) -> None:
+    class Unlistable(MemoryReader):
+        def list(self, prefix: str) -> list[str]:
+            raise Unreadable("cannot be listed")
+
+    report = verify_ledger(Unlistable(us.files()), us.files()["policy"], AUDITOR)
+    named = {finding.file for finding in report.findings if finding.rule == Rule.UNREADABLE_FILE}
+    assert named == {"tile", "conflicts"}
 
 
 def test_proof_files(us: Country) -> None:
