@@ -133,6 +133,7 @@ class Answering(Driver[ResponderSession]):
             seen=core.seen(peer),
             stored=self._stored,
             agreement=lambda digest: core.agreement(digest, peer),
+            spent=self.store.spent,
             keys_known=lambda name: core.state.has_peer_keys(name, peer),
             plan=plan,
             busy=len(self._searches) >= core.config.max_waiting_queries,

@@ -45,7 +45,7 @@ from protocol.messages import (
     ReportSubmission,
     Signed,
 )
-from protocol.policy import check
+from protocol.policy import allow
 
 ROLE: Final = "q"
 OPEN_AT_ONCE: Final = 64
@@ -103,7 +103,7 @@ class Asking(Driver[RequesterSession]):
         """
         peer, search = request.responder, probe.profile.search
         await self.thread(self._require_standing, peer)
-        if self._allowed(request, agreement):
+        if await self.thread(self._allowed, request, agreement):
             keys = await self._query_keys(peer, search)
             request = request.model_copy(update={"evaluation_keys": keys.row.hash})
         key = request.exchange_id
@@ -126,7 +126,7 @@ class Asking(Driver[RequesterSession]):
         if not self.core.enforces_own_policy:
             return True
         try:
-            check(agreement, request, self.core.clock())
+            allow(agreement, request, self.core.clock(), self.store.spent)
         except Refused:
             return False
         return True
@@ -137,6 +137,7 @@ class Asking(Driver[RequesterSession]):
             agreement,
             self.core.parties(request.responder),
             self.core.clock(),
+            self.store.spent,
             enforce_own_policy=self.core.enforces_own_policy,
         )
         self.store.add(request.exchange_id, request.exchange_id, request.responder, session, step)

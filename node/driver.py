@@ -19,7 +19,7 @@ from node.sessions import SessionStore
 from node.trust import settle_conflicts
 from protocol.errors import EventNotAllowed
 from protocol.exchange import events
-from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint, SuspendPeer
+from protocol.exchange.commands import AppendEntry, KeepEvidence, Stored, SuspendPeer
 from protocol.exchange.session import Session, Step
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Driver(Generic[S]):
     async def dispatch(self, key: bytes, step: Step) -> None:
         """Perform the commands of a stored step, and set the session's clock."""
         for command in step.commands:
-            if not isinstance(command, RememberCheckpoint | KeepEvidence | SuspendPeer):
+            if not isinstance(command, Stored):
                 self._spawn(self._perform(key, command))
             if isinstance(command, KeepEvidence):
                 log("evidence kept", level="warning", peer=command.peer, code=command.code)

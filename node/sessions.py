@@ -15,11 +15,12 @@ from node.errors import StateDamaged
 from node.state import ExchangeRow, FoundConflict, SeenHead
 from protocol.conflict import read_conflict
 from protocol.errors import UnknownExchange
-from protocol.exchange.commands import KeepEvidence, RememberCheckpoint, SuspendPeer
+from protocol.exchange.commands import KeepEvidence, RememberCheckpoint, ReturnQuota, SpendQuota, SuspendPeer
 from protocol.exchange.parties import Parties
 from protocol.exchange.requester import RequesterSession
 from protocol.exchange.responder import ResponderSession
 from protocol.exchange.session import Session, Step
+from protocol.policy import Quota
 
 S = TypeVar("S", bound=Session[Any])
 
@@ -92,6 +93,10 @@ class SessionStore(Generic[S]):
         """The other side of an exchange; raises ``UnknownExchange``."""
         return self._load(key)[1].peer
 
+    def spent(self, quota: Quota) -> int:
+        """How many sessions count against a quota."""
+        return self._core.state.spent(self._role, quota)
+
     def open_keys(self) -> list[bytes]:
         """Keys of all sessions that are not finished, oldest first."""
         return [row.key for row in self._core.state.open_exchanges(self._role)]
@@ -126,10 +131,15 @@ class SessionStore(Generic[S]):
             for conflict in [read_conflict(one.conflict)]
         ]
         evidence = [(one.peer, one.code, one.body) for one in step.commands if isinstance(one, KeepEvidence)]
+        spent = [
+            one.quota if isinstance(one, SpendQuota) else None
+            for one in step.commands
+            if isinstance(one, SpendQuota | ReturnQuota)
+        ]
         sealed = self._core.seal(self._place(row.key), session.snapshot())
         row = dataclasses.replace(row, is_open=not session.finished, snapshot=sealed)
         # What is in memory must never be ahead of the disk: if the disk refuses, it is read again.
         self._live.pop(row.key, None)
-        self._core.state.commit_step(row, heads, evidence, found)
+        self._core.state.commit_step(row, heads, evidence, found, spent)
         if row.is_open:
             self._live[row.key] = (session, row)

@@ -31,7 +31,9 @@ from node.tables import (
     profiles,
     query_keys,
     search_seeds,
+    spent_quotas,
 )
+from protocol.policy import Quota
 
 
 def open_engine(path: Path) -> Engine:
@@ -145,14 +147,16 @@ class State:
         heads: Sequence[SeenHead] = (),
         evidence: Sequence[tuple[str, str, bytes]] = (),
         found: Sequence[FoundConflict] = (),
+        spent: Sequence[Quota | None] = (),
     ) -> None:
-        """Store one step of an exchange as a whole: its snapshot, newer heads of peers, evidence to keep.
+        """Store one step of an exchange as a whole: its snapshot, newer heads of peers, evidence, quotas.
 
         Args:
             row: Inserted or replaced.
             heads: Each replaces the stored head of its peer if it is larger.
             evidence: (peer, code, body) of what proves that a peer broke a rule.
             found: Conflicts; each suspends its peer.
+            spent: What the exchange counts against from now on, the last of them; None for nothing.
         """
         values = {"peer": row.peer, "is_open": int(row.is_open), "snapshot": row.snapshot}
         key = (exchanges.c.key == row.key) & (exchanges.c.role == row.role)
@@ -167,6 +171,8 @@ class State:
                     "began_refused": int(row.began_refused),
                 }
                 connection.execute(insert(exchanges).values(**values, **fixed))
+            for quota in spent:
+                set_spent(connection, row.key, row.role, quota)
             for head in heads:
                 swap_head(connection, head)
             for peer, code, body in evidence:
@@ -197,6 +203,15 @@ class State:
         with self.reading() as connection:
             row = connection.execute(query.order_by(exchanges.c.created_ms, text("rowid"))).first()
         return None if row is None else bytes(row[0])
+
+    def spent(self, role: str, quota: Quota) -> int:
+        """How many exchanges of a role count against a quota."""
+        same = spent_quotas.c.agreement == quota.agreement, spent_quotas.c.grant == quota.grant
+        query = select(func.count()).where(
+            *same, spent_quotas.c.day == quota.day, spent_quotas.c.role == role
+        )
+        with self.reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def put_seed(self, query_hash: bytes, attempt: int, sealed_seed: bytes) -> None:
         """Keep the sealed randomness of one attempt at an answer, which the ledger commits to."""
@@ -352,6 +367,16 @@ class State:
 def _exchange_row(row: Any) -> ExchangeRow:
     flags = bool(row.is_open), bool(row.began_refused)
     return ExchangeRow(row.key, row.role, row.peer, row.exchange_id, row.created_ms, *flags, row.snapshot)
+
+
+def set_spent(connection: Connection, key: bytes, role: str, quota: Quota | None) -> None:
+    """Have an exchange count against a quota, or against none, within a transaction."""
+    connection.execute(
+        delete(spent_quotas).where((spent_quotas.c.key == key) & (spent_quotas.c.role == role))
+    )
+    if quota is not None:
+        values = {"agreement": quota.agreement, "grant": quota.grant, "day": quota.day}
+        connection.execute(insert(spent_quotas).values(key=key, role=role, **values))
 
 
 def set_standing(connection: Connection, country: str, **values: object) -> None:

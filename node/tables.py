@@ -5,7 +5,7 @@ A table is only ever added: what an earlier version stored is read by every late
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table
 
 metadata = MetaData()
 
@@ -22,6 +22,18 @@ exchanges = Table(
     Column("snapshot", LargeBinary, nullable=False),
 )
 """Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
+
+spent_quotas = Table(
+    "spent_quotas",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("role", String(1), primary_key=True),
+    Column("agreement", LargeBinary(32), nullable=False),
+    Column("grant", Integer, nullable=False),
+    Column("day", Integer, nullable=False),
+    Index("spent_on_a_day", "agreement", "grant", "day"),
+)
+"""The exchanges (key and role as there) that count against the quota of a grant, on days since 1970, UTC."""
 
 search_seeds = Table(
     "search_seeds",

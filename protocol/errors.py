@@ -21,6 +21,7 @@ class RefusalReason(StrEnum):
     OFFENCE_NOT_COVERED = "offence-not-covered"
     PERSON_CATEGORY_NOT_COVERED = "person-category-not-covered"
     LEGAL_BASIS_NOT_COVERED = "legal-basis-not-covered"
+    QUOTA_EXCEEDED = "quota-exceeded"
     KEYS_UNKNOWN = "keys-unknown"
     BAD_CIPHERTEXT_LENGTH = "bad-ciphertext-length"
     CIPHERTEXT_MISMATCH = "ciphertext-mismatch"

@@ -8,8 +8,10 @@ Source: specs/agreements.md, section "What is checked".
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from protocol import limits
 from protocol.agreement import Agreement, Grant
 from protocol.errors import RefusalReason, Refused
 
@@ -33,6 +35,19 @@ class QueryTerms(Protocol):
     def person_category(self) -> str: ...
     @property
     def legal_basis(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What one grant allows on one day (UTC, days since 1970): ``grant`` is its place in the agreement."""
+
+    agreement: bytes
+    grant: int
+    day: int
+
+
+Spent = Callable[[Quota], int]
+"""How many queries count against a quota so far, by the durable state of the node that asks itself."""
 
 
 _RULES: tuple[tuple[RefusalReason, str, Callable[[Grant, QueryTerms], bool]], ...] = (
@@ -93,3 +108,18 @@ def check(agreement: Agreement | None, terms: QueryTerms, now_ms: int) -> Grant:
         if not grants:
             raise Refused(reason, message)
     return grants[0]
+
+
+def allow(agreement: Agreement | None, terms: QueryTerms, now_ms: int, spent: Spent) -> Quota | None:
+    """``check``, and the quota of the grant that covers the query; None where the grant has no quota.
+
+    Raises:
+        Refused: As ``check``, or ``quota-exceeded``.
+    """
+    grant = check(agreement, terms, now_ms)
+    if agreement is None or grant.queries_per_day is None:
+        return None
+    quota = Quota(agreement.digest, agreement.fields.grants.index(grant), now_ms // limits.DAY)
+    if spent(quota) >= grant.queries_per_day:
+        raise Refused(RefusalReason.QUOTA_EXCEEDED, "the queries that the agreement allows on this day are used up")
+    return quota

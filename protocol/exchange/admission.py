@@ -22,12 +22,12 @@ from protocol.agreement import Agreement
 from protocol.errors import EvidenceRejected, RefusalReason, Refused, Replayed, WrongMessage
 from protocol.evidence import StaleCheckpoint, VerifiedEntry
 from protocol.exchange import checks
-from protocol.exchange.commands import Command, RememberCheckpoint
+from protocol.exchange.commands import Command, RememberCheckpoint, SpendQuota
 from protocol.exchange.parties import Parties, PlanSizes, Seen
 from protocol.exchange.responder import ResponderRecord, ResponderSession, ResponderState
 from protocol.exchange.session import Step, keep_evidence
 from protocol.messages import Query, QuerySubmission, message_hash, open_signed
-from protocol.policy import check
+from protocol.policy import Quota, Spent, allow
 from protocol.statements import QueryIntent
 
 
@@ -69,6 +69,7 @@ class Surroundings:
         seen: The newest checkpoint of the sender's ledger that is stored here.
         stored: Given an exchange id: all queries under it, from whatever peer, and what else our ledger has.
         agreement: The agreement with a digest that is in force between the two nodes, if any.
+        spent: How many queries of this sender this node accepted under a quota.
         keys_known: Whether this sender registered evaluation keys with this hash.
         plan: The plan of a profile digest, if this node has it and a gallery for it.
         busy: No capacity or memory for another query of this sender.
@@ -78,6 +79,7 @@ class Surroundings:
     seen: Seen | None
     stored: Callable[[bytes], Sequence[StoredQuery]]
     agreement: Callable[[bytes], Agreement | None]
+    spent: Spent
     keys_known: Callable[[bytes], bool]
     plan: Callable[[bytes], PlanSizes | None]
     busy: bool
@@ -125,13 +127,14 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
         return Admission(None, Step(), fault=Replayed("this exchange id is on the ledger already"))
     commands: list[Command] = []
     entry: VerifiedEntry[QueryIntent] | None = None
+    quota: Quota | None = None
     block_bytes, reason = 0, None
     try:
         check_message(query, now_ms, suspended=around.suspended)
         entry = checks.verify_entry(submission.evidence, parties, around.seen, QueryIntent, now_ms)
         commands.append(_remember(entry, parties))
         checks.verify_intent(entry, query, query_hash)
-        block_bytes = _check_coverage(query, arrival, around, now_ms)
+        quota, block_bytes = _check_coverage(query, arrival, around, now_ms)
     except StaleCheckpoint as fault:
         return Admission(None, Step(), fault=fault)
     except EvidenceRejected as error:
@@ -140,6 +143,8 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     except Refused as refusal:
         reason = refusal.reason
     accepted = reason is None
+    if accepted and quota is not None:
+        commands.append(SpendQuota(quota))
     record = ResponderRecord(
         exchange_id=query.exchange_id,
         deadline_ms=now_ms + limits.ANSWER_PERIOD if accepted else None,
@@ -167,9 +172,9 @@ def check_message(query: Query, now_ms: int, *, suspended: bool = False) -> None
         raise Refused(RefusalReason.PEER_SUSPENDED, "exchanges with this peer are suspended")
 
 
-def _check_coverage(query: Query, arrival: Arrival, around: Surroundings, now_ms: int) -> int:
-    """Checks 6 to 9; the bytes of one answer block."""
-    check(around.agreement(query.agreement), query, now_ms)
+def _check_coverage(query: Query, arrival: Arrival, around: Surroundings, now_ms: int) -> tuple[Quota | None, int]:
+    """Checks 6 to 9; what the query counts against, and the bytes of one answer block."""
+    quota = allow(around.agreement(query.agreement), query, now_ms, around.spent)
     plan = around.plan(query.profile)
     if plan is None or plan.identifier != query.plan:
         raise Refused(RefusalReason.PROFILE_MISMATCH, "this node searches under another plan")
@@ -183,7 +188,7 @@ def _check_coverage(query: Query, arrival: Arrival, around: Surroundings, now_ms
         raise Refused(RefusalReason.CIPHERTEXT_MISMATCH, "the ciphertext is not the one that the query names")
     if around.busy:
         raise Refused(RefusalReason.BUSY, "no capacity for another query now")
-    return plan.answer_block_bytes
+    return quota, plan.answer_block_bytes
 
 
 def _remember(entry: VerifiedEntry[QueryIntent], parties: Parties) -> RememberCheckpoint:

@@ -2,8 +2,8 @@
 
 A node handles a step like this, in this order:
 
-1. in one transaction: store ``session.snapshot()``, every ``RememberCheckpoint``, ``KeepEvidence`` and
-   ``SuspendPeer``;
+1. in one transaction: store ``session.snapshot()``, every ``RememberCheckpoint``, ``KeepEvidence``,
+   ``SuspendPeer``, ``SpendQuota`` and ``ReturnQuota``;
 2. perform the other commands, and feed what comes of them back as events;
 3. after a restart: restore every session that is not ``finished`` and feed it ``Restarted``, which repeats
    its outstanding commands. Any command may be performed twice, and each is made so that this does no harm.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from protocol.policy import Quota
 from protocol.statements import Statement
 
 
@@ -62,6 +63,18 @@ class SuspendPeer:
 
     peer: str
     conflict: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SpendQuota:
+    """This query counts against a quota from now on."""
+
+    quota: Quota
+
+
+@dataclass(frozen=True)
+class ReturnQuota:
+    """The peer did not accept this query: if it counted against a quota, it does so no more."""
 
 
 @dataclass(frozen=True)
@@ -169,11 +182,12 @@ class StopSearch:
     exchange_id: bytes
 
 
+Stored = RememberCheckpoint | KeepEvidence | SuspendPeer | SpendQuota | ReturnQuota
+"""What is done once it is stored."""
+
 Command = (
     AppendEntry
-    | RememberCheckpoint
-    | KeepEvidence
-    | SuspendPeer
+    | Stored
     | DiscardBodies
     | EncryptProbe
     | SendQuery

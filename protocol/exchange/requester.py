@@ -29,8 +29,10 @@ from protocol.exchange.commands import (
     FetchAnswer,
     FetchStatus,
     OpenAnswer,
+    ReturnQuota,
     SendQuery,
     SendReport,
+    SpendQuota,
 )
 from protocol.exchange.entries import intent_entry, result_entry, withheld_entry
 from protocol.exchange.parties import Parties
@@ -46,7 +48,7 @@ from protocol.messages import (
     message_hash,
     sign,
 )
-from protocol.policy import check
+from protocol.policy import Spent, allow
 
 RETRYABLE: Final = frozenset({"try-later", "unavailable"})
 """Error codes after which the same bytes are sent again; every other code ends the query."""
@@ -69,6 +71,7 @@ class RequesterSession(Session[RequesterRecord]):
         agreement: Agreement | None,
         parties: Parties,
         now_ms: int,
+        spent: Spent,
         *,
         enforce_own_policy: bool = True,
     ) -> tuple[Self, Step]:
@@ -79,15 +82,16 @@ class RequesterSession(Session[RequesterRecord]):
             agreement: The one that ``request.agreement`` names, None if this node has none.
             parties: This node and the peer asked.
             now_ms: The time.
+            spent: How many of our queries the peer accepted under a quota, or may still accept.
             enforce_own_policy: False only in a dishonest requester of tests and demonstrations.
 
         Returns:
             The session and its first step: encrypt the probe, or log that the query was withheld.
         """
-        state, reason = RequesterState.ENCRYPTING, None
+        state, reason, quota = RequesterState.ENCRYPTING, None, None
         if enforce_own_policy:
             try:
-                check(agreement, request, now_ms)
+                quota = allow(agreement, request, now_ms, spent)
             except Refused as refusal:
                 state, reason = RequesterState.WITHHOLDING, refusal.reason.value
         record = RequesterRecord(
@@ -101,7 +105,8 @@ class RequesterSession(Session[RequesterRecord]):
             reason=reason,
         )
         session = cls(record, parties)
-        return session, Step(session._outstanding())
+        counted = () if quota is None else (SpendQuota(quota),)
+        return session, Step(counted + session._outstanding())
 
     @classmethod
     def restore(cls, data: bytes, parties: Parties) -> Self:
@@ -464,7 +469,10 @@ class RequesterSession(Session[RequesterRecord]):
 
     def _finish(self, state: RequesterState) -> Step:
         self._update(state=state, deadline_ms=None)
-        return Step(self._outstanding())
+        record = self._record
+        accepted = record.decision is not None or record.reason == FailureReason.PEER_FAILED.value
+        returned = () if accepted else (ReturnQuota(),)
+        return Step(returned + self._outstanding())
 
     def _end(self) -> RequesterState:
         outcome = self._record.outcome

@@ -37,7 +37,9 @@ MODELS: list[type[Model]] = [
     messages.ReceiptReply,
     messages.ErrorReply,
 ]
-AROUND = Surroundings(None, lambda _: [], lambda _: None, lambda _: False, lambda _: None, busy=False)
+AROUND = Surroundings(
+    None, lambda _: [], lambda _: None, lambda _: 0, lambda _: False, lambda _: None, busy=False
+)
 PARTIES = parties("CL", "US")
 DESCRIPTOR, AGREEMENT = descriptor("CL").note, agreement()
 

@@ -37,6 +37,7 @@ from protocol.messages import (
     ReportSubmission,
     message_hash,
 )
+from protocol.policy import Quota
 from protocol.witnessing import cosign, open_witnessed, witness_signer
 
 TIMEOUT = 2_000
@@ -68,6 +69,7 @@ class Disk:
     cosigned: dict[int, bytes] = field(default_factory=dict)
     conflicts: list[bytes] = field(default_factory=list)
     bodies: set[bytes] = field(default_factory=set)
+    spent: dict[tuple[str, bytes], Quota] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
 
 
@@ -171,7 +173,12 @@ class Node:
 
     def ask(self, request: QueryRequest, agreement: Agreement | None = None, enforce: bool = True) -> None:
         session, step = RequesterSession.start(
-            request, agreement or self.agreement, self.parties, self.world.now, enforce_own_policy=enforce
+            request,
+            agreement or self.agreement,
+            self.parties,
+            self.world.now,
+            lambda quota: self.spent("q", quota),
+            enforce_own_policy=enforce,
         )
         self.guarded(lambda: self.commit(request.exchange_id, session, step))
 
@@ -196,6 +203,10 @@ class Node:
                     self.disk.seen = Seen(command.size, command.root, command.note, self.world.now)
             elif isinstance(command, commands.KeepEvidence):
                 self.disk.kept.append(command.code)
+            elif isinstance(command, commands.SpendQuota):
+                self.disk.spent[mark.decode(), key] = command.quota
+            elif isinstance(command, commands.ReturnQuota):
+                self.disk.spent.pop((mark.decode(), key), None)
             elif isinstance(command, commands.SuspendPeer):
                 self.disk.conflicts.append(command.conflict)
         self.world.point(self)
@@ -204,6 +215,9 @@ class Node:
         deadline = session.deadline_ms
         if deadline is not None:
             self.later(deadline, lambda: self.on_deadline(key))
+
+    def spent(self, role: str, quota: Quota) -> int:
+        return sum(place[0] == role and one == quota for place, one in self.disk.spent.items())
 
     def on_deadline(self, key: bytes) -> None:
         self.feed(key, events.DeadlinePassed())
@@ -362,6 +376,7 @@ class Node:
             seen=self.disk.seen,
             stored=lambda exchange_id: self.disk.stored.get(exchange_id, []),
             agreement=lambda digest: agreement if digest == agreement.digest else None,
+            spent=lambda quota: self.spent("r", quota),
             keys_known=lambda digest: digest in self.disk.bodies,
             plan=lambda digest: PLAN if digest == PROFILE else None,
             busy=self.busy,

@@ -17,13 +17,14 @@ from protocol.agreement import Agreement
 from protocol.errors import BadMessage, RefusalReason, Replayed, WrongMessage
 from protocol.evidence import StaleCheckpoint
 from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroundings, admit
-from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint
+from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckpoint, SpendQuota
 from protocol.exchange.entries import intent_entry
 from protocol.exchange.parties import PlanSizes, Seen
 from protocol.exchange.responder import ResponderState
 from protocol.messages import Query, QuerySubmission, message_hash, sign
+from protocol.policy import Quota
 
-AGREEMENT = agreement()
+AGREEMENT = agreement(grant(queries_per_day=3))
 CIPHERTEXT = bytes([4]) * 32
 RR = RefusalReason
 
@@ -39,6 +40,8 @@ class Case:
     keys_known: bool = True
     plan: PlanSizes | None = PLAN
     busy: bool = False
+    spent: int = 2
+    place: int = 0
     now: int = NOW
     stored: list[StoredQuery] = field(default_factory=list)
     seen: Seen | None = None
@@ -71,10 +74,15 @@ class Case:
             agreement=lambda d: (
                 self.agreement if self.known_agreement and d == self.agreement.digest else None
             ),
+            spent=self._spent,
             keys_known=lambda digest: self.keys_known and digest == KEYS,
             plan=lambda digest: self.plan if digest == PROFILE else None,
             busy=self.busy,
         )
+
+    def _spent(self, quota: Quota) -> int:
+        assert quota == Quota(self.agreement.digest, self.place, self.now // limits.DAY)
+        return self.spent
 
     def admit(self) -> Admission:
         return admit(self.arrival(), self.around(), parties("CL", "US"), self.now)
@@ -100,6 +108,7 @@ FAULTS: list[tuple[RefusalReason, Callable[[Case], None]]] = [
     (RR.OFFENCE_NOT_COVERED, lambda c: c.fields.update(offence="jaywalking")),
     (RR.PERSON_CATEGORY_NOT_COVERED, lambda c: c.fields.update(person_category="witness")),
     (RR.LEGAL_BASIS_NOT_COVERED, lambda c: c.fields.update(legal_basis="none")),
+    (RR.QUOTA_EXCEEDED, lambda c: setattr(c, "spent", 3)),
     (RR.KEYS_UNKNOWN, lambda c: setattr(c, "keys_known", False)),
     (RR.BAD_CIPHERTEXT_LENGTH, lambda c: setattr(c, "ciphertext_bytes", 999)),
     (RR.CIPHERTEXT_MISMATCH, lambda c: setattr(c, "ciphertext_hash", bytes(32))),
@@ -129,6 +138,18 @@ def reason_of(admission: Admission) -> RefusalReason | None:
 
 def test_a_good_query_is_accepted() -> None:
     assert reason_of(Case().admit()) is None
+
+
+def test_an_accepted_query_alone_counts_against_the_quota_of_its_grant() -> None:
+    other = grant(modality="iris", queries_per_day=1)
+    for case, spends in (
+        (Case(), [Quota(AGREEMENT.digest, 0, NOW // limits.DAY)]),
+        (Case(busy=True), []),
+        (Case(agreement=agreement()), []),
+    ):
+        commands = case.admit().step.commands
+        assert [one.quota for one in commands if isinstance(one, SpendQuota)] == spends
+    assert reason_of(Case(agreement=agreement(other, grant(queries_per_day=3)), place=1).admit()) is None
 
 
 @pytest.mark.parametrize(("reason", "spoil"), FAULTS, ids=lambda item: getattr(item, "value", ""))

@@ -37,7 +37,7 @@ US, CL = parties("US", "CL"), parties("CL", "US")
 
 def waiting() -> RequesterSession:
     """A requester that has sent its query and heard nothing yet."""
-    session, _ = RequesterSession.start(REQUEST, AGREEMENT, US, NOW)
+    session, _ = RequesterSession.start(REQUEST, AGREEMENT, US, NOW, lambda _: 0)
     session.handle(events.ProbeEncrypted(bytes(32), PLAN.query_bytes), NOW)
     session.handle(events.EntryAppended("query.intent", 0, LEAF), NOW)
     assert session.state is RequesterState.SENDING

@@ -22,6 +22,7 @@ from parties import (  # noqa: E402
     agreement,
     agreement_fields,
     descriptor,
+    grant,
     ledger_signer,
     named_key,
     request,
@@ -401,7 +402,7 @@ def texts() -> dict[str, Any]:
         "quota": {
             "note": note(limited, "US", "CL", context=Context.AGREEMENT),
             "cases": [
-                {"changes": {}, "spent": 1, "counts": [1, NOW // DAY], "reason": None},
+                {"changes": {}, "spent": 1, "counts": [1, NOW // limits.DAY], "reason": None},
                 {"changes": {}, "spent": 2, "reason": "quota-exceeded"},
                 {"changes": {"modality": "iris"}, "spent": 2, "counts": None, "reason": None},
                 {"changes": {"legal_basis": "none"}, "spent": 2, "reason": "legal-basis-not-covered"},

@@ -35,7 +35,7 @@ from protocol.messages import (
     open_signed,
     sign,
 )
-from protocol.policy import check
+from protocol.policy import Quota, allow, check
 from protocol.witnessing import open_witnessed, witness_verifier
 
 FILE = Path(__file__).resolve().parents[2] / "specs" / "vectors" / "wire.json"
@@ -188,4 +188,18 @@ def test_policy() -> None:
         else:
             with pytest.raises(Refused) as caught:
                 check(agreement, asked, VECTORS["now_ms"])
+            assert caught.value.reason == case["reason"]
+
+
+def test_quota() -> None:
+    agreement = read_agreement(VECTORS["texts"]["quota"]["note"].encode())
+    for case in VECTORS["texts"]["quota"]["cases"]:
+        asked = request(agreement.digest, **value_of(case["changes"]))
+        spent = case["spent"]
+        if case["reason"] is None:
+            counts = Quota(agreement.digest, *case["counts"]) if case["counts"] else None
+            assert allow(agreement, asked, VECTORS["now_ms"], lambda _, spent=spent: spent) == counts
+        else:
+            with pytest.raises(Refused) as caught:
+                allow(agreement, asked, VECTORS["now_ms"], lambda _, spent=spent: spent)
             assert caught.value.reason == case["reason"]
