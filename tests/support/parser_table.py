@@ -38,7 +38,7 @@ from protocol.audit.proof import TlogProof, parse_proof
 from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import Seen, verify_ledger
 from protocol.checkpoint import Checkpoint, parse_checkpoint_text
-from protocol.conflict import read_conflict
+from protocol.conflict import Conflict, read_conflict
 from protocol.descriptor import read_descriptor
 from protocol.evidence import LogEvidence
 from protocol.log_policy import parse_policy
@@ -113,6 +113,7 @@ def _audit(data: bytes) -> None:
         assert not verify_ledger(MemoryReader(given), POLICY.encode(), AUDITOR, [Seen("CL", data)]).ok
 
 
+CONFLICT = Conflict("fork", LOGS[0].verifier.vkey, "US", 1, 2, NOTE, NOTE, (bytes(32),), 3, LEAF.to_bytes())
 TLS, CERTIFICATE = new_auditor_tls(START_MS)
 
 PARSERS: tuple[Parser, ...] = (
@@ -147,6 +148,6 @@ PARSERS: tuple[Parser, ...] = (
     Parser("payload-reply", (bytes(8), b"\0\0\0\1x\0\0\0\0"), lambda data: split_payloads(data, 2) and None),
     Parser("descriptor", (parties.descriptor("US").note,), lambda data: read_descriptor(data) and None),
     Parser("agreement", (parties.agreement().text,), lambda data: read_text(data) and None),
-    Parser("conflict", (NOTE,), lambda data: read_conflict(data) and None),
+    Parser("conflict", (CONFLICT.to_bytes(),), lambda data: read_conflict(data).to_bytes()),
     Parser("ledger", (NOTE * 2,), _audit),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import checkpoint_cases
+import conflict_cases
 import files_cases
 import peer_cases
 import statement_cases
@@ -11,5 +12,5 @@ from matrix import Cases
 
 def all_cases() -> Cases:
     """Every case of every family, in a fixed order."""
-    for family in (files_cases, checkpoint_cases, statement_cases, peer_cases):
+    for family in (files_cases, checkpoint_cases, statement_cases, peer_cases, conflict_cases):
         yield from family.cases()
