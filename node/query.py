@@ -24,6 +24,7 @@ from protocol.exchange.requester import RequesterSession
 from protocol.messages import AnswerHeader, Signed
 from protocol.model import describe as describe_field
 
+HALT_LOOK_S: Final = 2.0
 REPORT_WAIT_S: Final = 30.0
 """How long the officer's call waits for the receipt once the outcome stands; it goes on without."""
 NO_KEYS: Final = bytes(32)
@@ -119,8 +120,11 @@ async def _ask(
         report(shown)
         return session.outcome is not None
 
-    while not await asking.wait_for(key, settled, 3600):
-        pass
+    while not await asking.wait_for(key, settled, HALT_LOOK_S):
+        if core.witnessing.halted is not None:
+            # Nothing is added to this ledger any more, so the query never ends here; the officer has to know.
+            reason, exchange = core.witnessing.halted.code, key.hex()
+            return {"to": country, "outcome": "failed", "hits": 0, "reason": reason, "exchange": exchange}
     seconds = time.monotonic() - started
     session = await thread(asking.store.get, key)
     # After a failure the peer may well be gone; the report goes on without the officer.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from crypto import merkle
-from crypto.errors import ConcordatError
+from crypto.errors import ConcordatError, LocalFault
 from crypto.note import Note, open_note
 from node.journal import Journal
 from node.logging import log
@@ -102,7 +102,16 @@ class Witnessing:
         if found.head.size != said_size:
             raise BadMessage("a size of this node's ledger and the checkpoint of another")
         own = OwnCheckpoint(self.origin, found.head.size, found.witness, found.head.root, found.note)
+        self._keep(own)
+
+    def _keep(self, own: OwnCheckpoint) -> None:
+        """Keep a cosigned checkpoint of our own, also beside the ledger, where auditors and copies find it."""
         self.state.put_own(own, self._clock())
+        try:
+            self._journal.ledger.cosign(own.note)
+        except LocalFault as error:
+            # The state holds it; the next one brings the file up to date.
+            log("a cosignature is not beside the ledger", level="warning", code=error.code)
 
     def take_reply(self, country: str, reply: ExchangeStatus | ReceiptReply | ErrorReply) -> None:
         """Take the witnessed checkpoint of a reply; errors as ``take``."""
@@ -165,7 +174,7 @@ class Witnessing:
             if line.name != self.origin:
                 kept = Note(signed.note.text, (*own, line)).to_bytes()
                 name = f"{line.name}+{line.key_id.hex()}"
-                self.state.put_own(OwnCheckpoint(self.origin, head.size, name, head.root, kept), self._clock())
+                self._keep(OwnCheckpoint(self.origin, head.size, name, head.root, kept))
 
     def take_checkpoint_reply(self, country: str, status: int, body: bytes) -> None:
         """Take what a peer says to a checkpoint of ours: its cosigned view; errors as ``take``."""

@@ -15,6 +15,7 @@ from node import trust
 from node.audit_files import DirectoryReader
 from node.core import NodeCore
 from node.errors import PeerSuspended
+from node.ledger_store import LedgerRolledBack
 from protocol.audit.keys import parse_private
 from protocol.audit.verify import verify_ledger
 from protocol.checkpoint import Checkpoint, open_checkpoint
@@ -73,9 +74,18 @@ async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(world
         async with world.daemon("CL") as cl:
             assert (await ask(cl, world.arguments("known.npz:4")))["reported"]
             size = cl.core.journal.ledger.size
-        # Only the ledger is restored: the node's own state holds the newer cosigned checkpoint.
+            published = open_note(cl.core.journal.ledger.checkpoint(), [cl.core.journal.ledger.verifier])
+            assert "concordat/US" in {line.name for line in published.signatures}
+        # The ledger says so itself, by the last checkpoint beside it that somebody cosigned.
+        cosigned = (home / "ledger" / "cosigned").read_bytes()
         shutil.rmtree(home / "ledger")
         shutil.copytree(tmp_path / "backup" / "ledger", home / "ledger")
+        older = (home / "ledger" / "cosigned").read_bytes()
+        (home / "ledger" / "cosigned").write_bytes(cosigned)
+        with pytest.raises(LedgerRolledBack):
+            NodeCore.open(home)
+        # If that file is restored too, the node's own state still holds it.
+        (home / "ledger" / "cosigned").write_bytes(older)
         with NodeCore.open(home) as core:
             assert core.status()["halted"] == "ledger-rolled-back"
             with pytest.raises(OwnLedgerContradicted):
@@ -85,9 +95,9 @@ async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(world
         shutil.copytree(tmp_path / "backup", home)
         async with world.daemon("CL") as cl:
             assert cl.core.witnessing.halted is None
-            asking = asyncio.create_task(ask(cl, world.arguments("known.npz:4")))
-            await until(lambda: cl.core.witnessing.halted is not None)
-            asking.cancel()
+            result = await asyncio.wait_for(ask(cl, world.arguments("known.npz:4")), 30)
+            assert (result["outcome"], result["reason"]) == ("failed", "ledger-rolled-back")
+            assert cl.core.witnessing.halted is not None
             before = cl.core.journal.ledger.size
             with pytest.raises(OwnLedgerContradicted):
                 trust.suspend(cl.core, "US", "operator", "test")
