@@ -1,6 +1,7 @@
 """The witness endpoint over HTTP: ``POST /add-checkpoint`` and ``GET /<origin hash>/checkpoint``.
 
-Anybody may ask; what counts is the signature of a known log. One request is worked on at a time.
+Anybody may ask; what counts is the signature of a known log. One request is worked on at a time, and what strangers
+may take of the process is bounded: ``PLACES`` connections, of which each has to send a request soon.
 
 Source: C2SP tlog-witness; specs/ledger.md, section "The witness endpoint".
 """
@@ -24,6 +25,9 @@ from protocol.witness import MAX_REQUEST_BYTES, TEXT_TYPE, Reply, process
 
 BODY_TIMEOUT_S: Final = 30
 MAX_WAITING: Final = 64
+PLACES: Final = 128
+IDLE_S: Final = 10.0
+"""For the whole head of a request, the first and every later one of a connection."""
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -36,20 +40,37 @@ class WitnessServer:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._runner: web.AppRunner | None = None
+        self._socket: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (chosen by the system for 0)."""
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.router.add_post("/add-checkpoint", self._add_checkpoint)
         app.router.add_get("/{hash}/checkpoint", self._checkpoint)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=2,
+            keepalive_timeout=IDLE_S,
+            lingering_time=IDLE_S,
+            auto_decompress=False,
+        )
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, backlog=64).start()
-        chosen: int = self._runner.addresses[0][1]
+        assert self._runner.server is not None
+        server = self._runner.server
+
+        def protocol() -> asyncio.BaseProtocol:
+            return server() if len(server.connections) < PLACES else _TurnedAway()
+
+        self._socket = await asyncio.get_running_loop().create_server(protocol, host, port, backlog=64)
+        chosen: int = self._socket.sockets[0].getsockname()[1]
         return chosen
 
     async def close(self) -> None:
         """Stop listening."""
+        if self._socket is not None:
+            self._socket.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -87,6 +108,14 @@ class WitnessServer:
         if note is None:
             return _response(Reply(404, b"no checkpoint of that log\n"))
         return _response(Reply(200, note))
+
+
+class _TurnedAway(asyncio.Protocol):
+    """There is no place for this connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 def _response(reply: Reply) -> web.Response:
