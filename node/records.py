@@ -159,6 +159,11 @@ def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
     finished = sum(core.journal.erase(leaf) for leaf in records.said_erased) if really else 0
     now = core.clock()
     due: dict[str, list[bytes]] = {}
+    erased = {
+        hashed
+        for hashed, kept in records.exchanges.items()
+        if kept.leaves and records.said_erased.issuperset(kept.leaves)
+    }
     exchanges = held = 0
     for hashed, kept in records.exchanges.items():
         days = core.config.retention.get(kept.legal_basis or "")
@@ -169,12 +174,14 @@ def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
             held += 1
             continue
         exchanges += 1
+        erased.add(hashed)
         due.setdefault(kept.legal_basis or "", []).extend(leaves)
     entries: list[int] = []
     if really:
         for legal_basis, leaves in due.items():
             for at in range(0, len(leaves), MAX_ERASED):
                 entries.append(_erase(core, leaves[at : at + MAX_ERASED], legal_basis, operator))
+        core.state.forget_exchanges(lambda exchange_id: exchange_in_leaf(exchange_id) in erased)
     return {
         "erased": sum(map(len, due.values())),
         "exchanges": exchanges,

@@ -9,7 +9,7 @@ All calls come from one thread at a time (the core's).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ def open_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: sqlite3.Connection, _record: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
@@ -58,7 +58,6 @@ class ExchangeRow:
     exchange_id: bytes
     created_ms: int
     is_open: bool
-    began_refused: bool
     snapshot: bytes
 
 
@@ -168,7 +167,7 @@ class State:
                     "role": row.role,
                     "created_ms": row.created_ms,
                     "exchange_id": row.exchange_id,
-                    "began_refused": int(row.began_refused),
+                    "began_refused": 0,
                 }
                 connection.execute(insert(exchanges).values(**values, **fixed))
             for quota in spent:
@@ -187,13 +186,13 @@ class State:
         with self.reading() as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
-    def asked_under(self, exchange_id: bytes) -> list[tuple[str, bytes, bool]]:
-        """All queries we were asked under an exchange id: peer, key, and whether it began with a refusal."""
-        query = select(exchanges.c.peer, exchanges.c.key, exchanges.c.began_refused).where(
+    def asked_under(self, exchange_id: bytes) -> list[tuple[str, bytes]]:
+        """All queries we were asked under an exchange id: peer and key."""
+        query = select(exchanges.c.peer, exchanges.c.key).where(
             (exchanges.c.exchange_id == exchange_id) & (exchanges.c.role == "r")
         )
         with self.reading() as connection:
-            return [(row[0], bytes(row[1]), bool(row[2])) for row in connection.execute(query)]
+            return [(row[0], bytes(row[1])) for row in connection.execute(query)]
 
     def opened_by(self, peer: str, exchange_id: bytes) -> bytes | None:
         """The key of the first query that a peer asked us under this exchange id."""
@@ -232,12 +231,34 @@ class State:
             rows = connection.execute(select(exchanges).order_by(exchanges.c.created_ms)).all()
         return [_exchange_row(row) for row in rows]
 
-    def open_exchanges(self, role: str) -> list[ExchangeRow]:
-        """All exchanges of a role that have not ended, oldest first."""
-        query = select(exchanges).where((exchanges.c.role == role) & (exchanges.c.is_open == 1))
+    def forget_exchanges(self, is_erased: Callable[[bytes], bool]) -> int:
+        """Delete the sessions and seeds of ended exchanges whose payloads are erased, and their old bytes.
+
+        Args:
+            is_erased: Says so of an exchange id.
+
+        Returns:
+            How many sessions went.
+        """
+        gone = [row for row in self.all_exchanges() if not row.is_open and is_erased(row.exchange_id)]
+        if not gone:
+            return 0
+        with self.writing() as connection:
+            for row in gone:
+                same = (exchanges.c.key == row.key) & (exchanges.c.role == row.role)
+                connection.execute(delete(exchanges).where(same))
+                connection.execute(delete(search_seeds).where(search_seeds.c.query_hash == row.key))
+        with self.engine.connect() as connection:
+            # what was deleted is overwritten in the file, and must not live on in the log beside it
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(gone)
+
+    def open_exchanges(self, role: str) -> list[bytes]:
+        """Keys of all exchanges of a role that have not ended, oldest first."""
+        query = select(exchanges.c.key).where((exchanges.c.role == role) & (exchanges.c.is_open == 1))
         with self.reading() as connection:
             rows = connection.execute(query.order_by(exchanges.c.created_ms)).all()
-        return [_exchange_row(row) for row in rows]
+        return [bytes(row.key) for row in rows]
 
     def count_exchanges(self) -> dict[str, int]:
         """Numbers for ``node status``: asked, answered for others, and still open."""
@@ -317,7 +338,8 @@ class State:
         """Record evaluation keys whose file is complete and checked."""
         row = {"hash": key_hash, "peer": peer, "plan": plan, "accepted_ms": accepted_ms}
         with self.writing() as connection:
-            connection.execute(delete(peer_keys).where(peer_keys.c.hash == key_hash))
+            same = (peer_keys.c.hash == key_hash) & (peer_keys.c.peer == peer)
+            connection.execute(delete(peer_keys).where(same))
             connection.execute(insert(peer_keys).values(**row))
 
     def has_peer_keys(self, key_hash: bytes, peer: str, plan: bytes | None = None) -> bool:
@@ -329,8 +351,9 @@ class State:
             return connection.execute(query).first() is not None
 
     def peer_keys_of(self, plan: bytes) -> list[bytes]:
-        """Hashes of all accepted evaluation keys of a plan, the newest first."""
-        query = select(peer_keys.c.hash).where(peer_keys.c.plan == plan).order_by(peer_keys.c.accepted_ms.desc())
+        """Hashes of all accepted evaluation keys of a plan, each once, the newest first."""
+        newest = func.max(peer_keys.c.accepted_ms).desc()
+        query = select(peer_keys.c.hash).where(peer_keys.c.plan == plan).group_by(peer_keys.c.hash).order_by(newest)
         with self.reading() as connection:
             return [bytes(row.hash) for row in connection.execute(query)]
 
@@ -365,8 +388,9 @@ class State:
 
 
 def _exchange_row(row: Any) -> ExchangeRow:
-    flags = bool(row.is_open), bool(row.began_refused)
-    return ExchangeRow(row.key, row.role, row.peer, row.exchange_id, row.created_ms, *flags, row.snapshot)
+    return ExchangeRow(
+        row.key, row.role, row.peer, row.exchange_id, row.created_ms, bool(row.is_open), row.snapshot
+    )
 
 
 def set_spent(connection: Connection, key: bytes, role: str, quota: Quota | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from ledgers import AUDITOR, REQUESTED, exchange_id, filler, intent, open_country, result, whole_exchange
+from sqlalchemy import delete, insert
 from typer.testing import CliRunner
 
 from crypto.sealing import public_key
@@ -20,6 +22,7 @@ from node.config import AuditorConfig
 from node.core import NodeCore
 from node.errors import BadConfig
 from node.setup import create_node
+from node.tables import exchanges
 from protocol import limits
 from protocol.audit.keys import format_private
 from protocol.audit.proof import verify_proof
@@ -98,6 +101,41 @@ def test_an_erasure_is_an_entry_and_every_proof_still_holds(node: Node) -> None:
         proof = prove(DirectoryReader(ledger), index)
         with node.open() as core:
             verify_proof(proof, leaves[index].to_bytes(), core.journal.ledger.verifier)
+
+
+def test_an_erasure_takes_the_nodes_own_sessions_with_it(node: Node) -> None:
+    """A session's snapshot names officer and case; it must not outlive the payload, not even as free pages."""
+    secret = b"snapshot-that-names-an-officer" * 8
+    with node.open() as core:
+        for number, is_open in ((1, 0), (2, 1)):
+            row = {
+                "key": bytes([number]) * 32,
+                "role": "r",
+                "peer": "CL",
+                "exchange_id": exchange_id(number),
+                "created_ms": 1,
+                "is_open": is_open,
+                "began_refused": 0,
+                "snapshot": secret,
+            }
+            row = {name: value for name, value in row.items() if name in exchanges.c}
+            with core.state.writing() as connection:
+                connection.execute(insert(exchanges).values(**row))
+        core.state.put_seed(bytes([1]) * 32, 1, b"sealed seed")
+        records.erase(core, "op", really=True)
+        assert len(core.state.all_exchanges()) == 2, "nothing is due yet"
+        node.now_ms += 366 * limits.DAY
+        records.erase(core, "op", really=True)
+        assert [row.exchange_id for row in core.state.all_exchanges()] == [exchange_id(2)], "open ones stay"
+        with core.state.writing() as connection:
+            connection.execute(delete(exchanges))
+        core.state.forget_exchanges(lambda _: True)
+    with sqlite3.connect(node.directory / "state.sqlite") as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert database.execute("SELECT count(*) FROM search_seeds").fetchone() == (0,)
+    database.close()
+    stored = b"".join(path.read_bytes() for path in node.directory.glob("state.sqlite*"))
+    assert secret not in stored
 
 
 def test_an_erasure_that_was_cut_short_is_ended_by_the_next(
