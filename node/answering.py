@@ -29,6 +29,10 @@ from protocol.exchange.responder import ResponderSession, ResponderState
 from protocol.messages import QuerySubmission, ReportSubmission
 
 ROLE: Final = "r"
+UNANSWERED: Final = frozenset(
+    {ResponderState.LOGGING_ACCEPTANCE, ResponderState.WORKING, ResponderState.LOGGING_ANSWER}
+)
+"""Accepted, with work to be done: what ``max_waiting_queries`` is about."""
 DECISION_WAIT_S: Final = 20.0
 """How long a request waits for an entry to be logged before the peer is told to try later."""
 
@@ -77,7 +81,7 @@ class Answering(Driver[ResponderSession]):
         present = known.has(Kind.CIPHERTEXT, name, len(ciphertext))
         if not present:
             known.put(Kind.CIPHERTEXT, ciphertext)
-        refused = False
+        kept = False
         try:
             admission = admit(
                 Arrival(submission, name, len(ciphertext)),
@@ -88,21 +92,18 @@ class Answering(Driver[ResponderSession]):
             session = admission.session
             if session is not None:
                 key = session.query_hash
-                refused = session.state is ResponderState.LOGGING_REFUSAL
+                kept = session.state is not ResponderState.LOGGING_REFUSAL
                 exchange_id = session.query.exchange_id
-                self.store.add(key, exchange_id, peer, session, admission.step, refused=refused)
+                self.store.add(key, exchange_id, peer, session, admission.step)
                 log("query received", exchange=session.query.exchange_id, peer=peer, state=session.state)
             elif admission.known is not None:
                 key = admission.known
             else:
                 key = b""
                 self._keep(peer, admission)
-        except BaseException:
-            if not present:
+        finally:
+            if not kept and not present:
                 known.remove(Kind.CIPHERTEXT, name)
-            raise
-        if (admission.session is None or refused) and not present:
-            known.remove(Kind.CIPHERTEXT, name)
         return admission, key
 
     def _keep(self, peer: str, admission: Admission) -> None:
@@ -119,7 +120,7 @@ class Answering(Driver[ResponderSession]):
         """The queries under an exchange id; our own statements under it count as one that nobody can repeat."""
         found = [StoredQuery(*one) for one in self.core.state.asked_under(exchange_id)]
         if not found and self.core.journal.has(exchange_id):
-            found.append(StoredQuery(self.core.country, b"", refused=False))
+            found.append(StoredQuery(self.core.country, b""))
         return found
 
     def _surroundings(self, peer: str) -> Surroundings:
@@ -136,7 +137,7 @@ class Answering(Driver[ResponderSession]):
             spent=self.store.spent,
             keys_known=lambda name: core.state.has_peer_keys(name, peer),
             plan=plan,
-            busy=len(self._searches) >= core.config.max_waiting_queries,
+            busy=self.store.count_open(UNANSWERED) >= core.config.max_waiting_queries,
             suspended=bool(core.suspension(peer)),
         )
 

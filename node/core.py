@@ -346,7 +346,13 @@ class NodeCore:
         return load_profile(stored, digest)
 
     def add_profile(self, profile: Profile) -> None:
-        """Keep a profile of the operator's, so that agreements can name it."""
+        """Keep a profile of the operator's, so that agreements can name it.
+
+        Raises:
+            BadConfig: It bears the name of a built-in profile, and is another.
+        """
+        if DIGESTS.get(profile.name, profile.digest.hex()) != profile.digest.hex():
+            raise BadConfig(f"{profile.name} is the name of another, built-in profile; fit this one under its own name")
         self.state.put_profile(profile.digest, profile.name, profile.to_bytes())
 
     def sizes(self, profile: Profile) -> PlanSizes:

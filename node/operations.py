@@ -21,7 +21,7 @@ from node.errors import BadConfig, StorageFailed
 from node.gallery import Staged
 from node.journal import Recorded
 from node.ledger_store import POLICY, SCRATCH
-from node.profiles import builtin
+from node.profiles import DIGESTS, builtin
 from node.record_operations import RECORD_OPERATIONS
 from node.sessions import describe_exchanges
 from protocol import statements
@@ -61,7 +61,7 @@ def find_profile(core: NodeCore, name: str) -> Profile:
         profile = load_profile(data)
         core.add_profile(profile)
         return profile
-    stored = core.state.profile_named(name)
+    stored = core.state.profile_named(name) if name not in DIGESTS else None
     return load_profile(stored) if stored is not None else builtin(name)
 
 

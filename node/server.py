@@ -25,7 +25,7 @@ from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
-from node.errors import BadUpload, PeerSuspended, UnknownCertificate
+from node.errors import BadConfig, BadUpload, PeerSuspended, UnknownCertificate
 from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
@@ -240,7 +240,10 @@ class PeerServer:
             for grant in agreement.fields.grants:
                 if grant.requester != peer:
                     continue
-                search = self._core.profile(grant.profile_digest).search
+                try:
+                    search = self._core.profile(grant.profile_digest).search
+                except BadConfig:
+                    continue  # a profile that this node does not have: it searches nothing under this grant
                 if plan_for(search).identifier.hex() == identifier:
                     return search
         raise UnknownPlan("no agreement with you uses this plan")

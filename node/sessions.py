@@ -6,7 +6,8 @@ Synchronous, for the core's thread, in which steps are taken one after the other
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from crypto.errors import SealBroken
@@ -61,11 +62,9 @@ class SessionStore(Generic[S]):
         self._restore = restore
         self._live: dict[bytes, tuple[S, ExchangeRow]] = {}
 
-    def add(
-        self, key: bytes, exchange_id: bytes, peer: str, session: S, step: Step, *, refused: bool = False
-    ) -> None:
-        """Store a new session with its first step; ``refused`` when it begins with a refusal."""
-        row = ExchangeRow(key, self._role, peer, exchange_id, self._core.clock(), True, refused, b"")
+    def add(self, key: bytes, exchange_id: bytes, peer: str, session: S, step: Step) -> None:
+        """Store a new session with its first step."""
+        row = ExchangeRow(key, self._role, peer, exchange_id, self._core.clock(), True, b"")
         self._store(session, row, step)
 
     def advance(self, key: bytes, event: Any) -> Step:
@@ -99,7 +98,11 @@ class SessionStore(Generic[S]):
 
     def open_keys(self) -> list[bytes]:
         """Keys of all sessions that are not finished, oldest first."""
-        return [row.key for row in self._core.state.open_exchanges(self._role)]
+        return self._core.state.open_exchanges(self._role)
+
+    def count_open(self, states: Collection[StrEnum]) -> int:
+        """How many sessions that are not finished are in one of these states."""
+        return sum(self.get(key).state in states for key in self.open_keys())
 
     def _place(self, key: bytes) -> bytes:
         return place(self._role, key)

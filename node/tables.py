@@ -21,7 +21,10 @@ exchanges = Table(
     Column("began_refused", Integer, nullable=False),
     Column("snapshot", LargeBinary, nullable=False),
 )
-"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
+"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query.
+
+``began_refused`` is always 0: nothing asks for it any more.
+"""
 
 spent_quotas = Table(
     "spent_quotas",
@@ -67,7 +70,7 @@ peer_keys = Table(
     "peer_keys",
     metadata,
     Column("hash", LargeBinary(32), primary_key=True),
-    Column("peer", String(2), nullable=False),
+    Column("peer", String(2), primary_key=True),
     Column("plan", LargeBinary(32), nullable=False),
     Column("accepted_ms", BigInteger, nullable=False),
 )

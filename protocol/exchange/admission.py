@@ -53,12 +53,10 @@ class StoredQuery:
     Attributes:
         peer: Who sent it.
         query_hash: Its name.
-        refused: Whether its session began with a refusal.
     """
 
     peer: str
     query_hash: bytes
-    refused: bool
 
 
 @dataclass(frozen=True)

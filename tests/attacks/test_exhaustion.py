@@ -16,7 +16,7 @@ from forger import Forger, verdict
 from nodes import World
 
 from node import listening, server
-from node.asking import OPEN_AT_ONCE, Asking
+from node.asking import LENGTH_BYTES, OPEN_AT_ONCE, Asking
 from node.bodies import Bodies, Kind
 from node.daemon import Daemon
 from node.peer import Reply
@@ -120,3 +120,26 @@ async def test_a_body_that_swells_is_not_unpacked(
     finally:
         await forger.close()
     assert 0 < read <= 2 * len(body)
+
+
+async def test_queries_that_have_no_search_yet_take_capacity(us: tuple[World, Daemon]) -> None:
+    """Many posts at once: each is decided before the search of any has begun."""
+    world, daemon = us
+    daemon.core.config = daemon.core.config.model_copy(update={"max_waiting_queries": 2})
+    forger = Forger(world.directories["CL"])
+
+    def admit(body: bytes) -> Any:
+        submission = body[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "big")]
+        return daemon.answering._admit("CL", submission, forger.ciphertext)[0].session
+
+    try:
+        assert await forger.register() == 201
+        told = 0
+        reasons = []
+        for _ in range(4):
+            body = forger.body(forger.query(), told=told)
+            told = forger.core.journal.ledger.size
+            reasons.append((await daemon.thread(admit, body)).record.reason)
+    finally:
+        await forger.close()
+    assert reasons == [None, None, "busy", "busy"]

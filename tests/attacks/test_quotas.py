@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from network import World as Network
 from network import pair
-from nodes import World, ask, statements
+from nodes import World, ask, new_edition, statements
 from parties import agreement, grant, request
 
 from node.core import NodeCore, wall_clock
-from protocol.agreement import draft_agreement, read_agreement, sign_agreement
 from protocol.limits import DAY, MINUTE, SECOND
 
 REFUSED = ("refused", "quota-exceeded")
@@ -23,14 +22,8 @@ def world(tmp_path: Path) -> World:
     """Two nodes whose agreement allows one query a day in each direction."""
     world = World.copied(tmp_path)
     with NodeCore.open(world.directories["US"]) as us, NodeCore.open(world.directories["CL"]) as cl:
-        fields = us.current_agreement("CL").fields
-        grants = [one.model_copy(update={"queries_per_day": 1}) for one in fields.grants]
-        given = fields.model_copy(update={"serial": 2, "grants": grants})
-        note = draft_agreement(given, cl.descriptor, us.descriptor)
-        for core in (cl, us):
-            note = sign_agreement(note, core.country, core.keys.identity)
-        for core in (cl, us):
-            core.accept_agreement(read_agreement(note), note, "operator")
+        grants = us.current_agreement("CL").fields.grants
+        new_edition(us, cl, grants=[one.model_copy(update={"queries_per_day": 1}) for one in grants])
     return world
 
 

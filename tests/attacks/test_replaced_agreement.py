@@ -7,25 +7,18 @@ from typing import Any
 
 import pytest
 from forger import Forger
-from nodes import World, statements
+from nodes import World, new_edition, statements
 
 from node.core import NodeCore
-from protocol.agreement import Agreement, draft_agreement, read_agreement, sign_agreement
+from protocol.agreement import Agreement
 from protocol.limits import DAY
 
 
 def edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
     """Another agreement of the same two, accepted by both."""
-    fields = us.current_agreement("CL").fields
-    narrow = [one.model_copy(update={"purposes": ["border-control"]}) for one in fields.grants]
-    given = fields.model_copy(update={"serial": 2, "grants": narrow, **changes})
-    note = draft_agreement(given, cl.descriptor, us.descriptor)
-    for core in (cl, us):
-        note = sign_agreement(note, core.country, core.keys.identity)
-    agreement = read_agreement(note)
-    for core in (cl, us):
-        core.accept_agreement(agreement, note, "operator")
-    return agreement
+    grants = us.current_agreement("CL").fields.grants
+    narrow = [one.model_copy(update={"purposes": ["border-control"]}) for one in grants]
+    return new_edition(us, cl, **{"grants": narrow, **changes})
 
 
 async def test_a_query_under_the_earlier_edition_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from protocol.exchange.admission import Arrival, StoredQuery, Surroundings, admi
 from protocol.exchange.parties import Seen
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.requester import RequesterSession
-from protocol.exchange.responder import ResponderSession, ResponderState
+from protocol.exchange.responder import ResponderSession
 from protocol.exchange.session import Step
 from protocol.messages import (
     ErrorReply,
@@ -193,8 +193,7 @@ class Node:
         mark = b"q" if isinstance(session, RequesterSession) else b"r"
         self.disk.sessions[key] = mark + session.snapshot()
         if key not in self.live and isinstance(session, ResponderSession):
-            refused = session.state is ResponderState.LOGGING_REFUSAL
-            stored = StoredQuery(self.parties.peer.country, session.query_hash, refused)
+            stored = StoredQuery(self.parties.peer.country, session.query_hash)
             self.disk.stored.setdefault(session.record.exchange_id, []).append(stored)
         self.live[key] = session
         for command in step.commands:

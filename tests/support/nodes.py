@@ -27,7 +27,14 @@ from node.operations import OPERATIONS
 from node.profiles import DIGESTS, builtin
 from node.setup import create_node, new_auditor, read_auditor
 from node.synthetic import GOOD_IMAGES, images, people, write_features
-from protocol.agreement import AgreementFields, Grant, draft_agreement, read_agreement, sign_agreement
+from protocol.agreement import (
+    Agreement,
+    AgreementFields,
+    Grant,
+    draft_agreement,
+    read_agreement,
+    sign_agreement,
+)
 from protocol.limits import DAY
 
 PLAIN = Scheme(plan_for, PlainRequester, PlainResponder, MaskStream)
@@ -176,6 +183,20 @@ def _standard_world() -> World:
     root = Path(tempfile.mkdtemp(prefix="concordat-world-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     return World(root)
+
+
+def new_edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
+    """A later edition of the agreement of the two, or another agreement, accepted by both."""
+    fields = us.current_agreement("CL").fields
+    note = draft_agreement(
+        fields.model_copy(update={"serial": 2, **changes}), cl.descriptor, us.descriptor
+    )
+    for core in (cl, us):
+        note = sign_agreement(note, core.country, core.keys.identity)
+    agreement = read_agreement(note)
+    for core in (cl, us):
+        core.accept_agreement(agreement, note, "operator")
+    return agreement
 
 
 async def ask(daemon: Daemon, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def other_intent(envelope: bytes) -> Any:
 
 
 LATE = limits.CLOCK_SKEW + 1
-OTHER = StoredQuery("US", bytes(32), refused=False)
+OTHER = StoredQuery("US", bytes(32))
 EXPIRED = agreement(not_after_ms=NOW, not_before_ms=NOW - limits.DAY)
 FAULTS: list[tuple[RefusalReason, Callable[[Case], None]]] = [
     (RR.OUTSIDE_TIME_WINDOW, lambda c: c.fields.update(created_ms=NOW - LATE, expires_ms=NOW + 1)),
@@ -219,7 +219,7 @@ def test_noise_is_counted_only() -> None:
 
 def test_the_same_query_finds_its_session_even_after_its_time() -> None:
     case = Case()
-    known = StoredQuery("US", message_hash(case.query()), refused=False)
+    known = StoredQuery("US", message_hash(case.query()))
     case = Case(stored=[known], now=NOW + limits.DAY)
     admission = case.admit()
     assert (admission.known, admission.session, admission.fault) == (known.query_hash, None, None)
@@ -227,7 +227,7 @@ def test_the_same_query_finds_its_session_even_after_its_time() -> None:
 
 def test_the_same_bytes_from_another_peer_are_not_its_own_query() -> None:
     case = Case()
-    case.stored.append(StoredQuery("CO", message_hash(case.query()), refused=False))
+    case.stored.append(StoredQuery("CO", message_hash(case.query())))
     assert isinstance(case.admit().fault, Replayed)
 
 
@@ -239,8 +239,8 @@ def test_the_same_bytes_from_another_peer_are_not_its_own_query() -> None:
         ({"responder": "CO"}, [], WrongMessage),
         ({"requester": "CL", "responder": "US"}, [], WrongMessage),
         ({}, [OTHER], Replayed),
-        ({}, [StoredQuery("US", bytes([1]) * 32, refused=True)], Replayed),
-        ({}, [StoredQuery("CL", b"", refused=False)], Replayed),
+        ({}, [StoredQuery("US", bytes([1]) * 32)], Replayed),
+        ({}, [StoredQuery("CL", b"")], Replayed),
     ],
 )
 def test_what_no_entry_of_ours_could_say_truthfully_is_counted_only(
