@@ -37,12 +37,19 @@ class DirectoryReader:
 
     def read(self, path: str, limit: int) -> bytes | None:
         """As ``LedgerReader.read``."""
+        folder, _, name = path.rpartition("/")
+        place = self._enter(folder)
+        if place is None:
+            return None
         try:
-            descriptor = os.open(self._directory / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except (FileNotFoundError, NotADirectoryError):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(name, flags, dir_fd=place)
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise Unreadable(f"cannot be opened: {error.strerror}") from None
+        finally:
+            os.close(place)
         try:
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -56,25 +63,60 @@ class DirectoryReader:
 
     def list(self, prefix: str) -> Iterable[str]:
         """As ``LedgerReader.list``."""
-        return sorted(self._walk(self._directory / prefix, prefix))
+        return sorted(self._walk(prefix))
 
-    def _walk(self, directory: Path, prefix: str) -> Iterator[str]:
-        """Every path below; a directory deeper than any path of a ledger is named and not entered."""
-        waiting = [(directory, prefix)]
-        while waiting:
-            directory, prefix = waiting.pop()
+    def _enter(self, folder: str) -> int | None:
+        """A descriptor of a directory below, reached without following a link; None if there is none."""
+        try:
+            place = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unreadable(f"cannot be opened: {error.strerror}") from None
+        for name in folder.split("/") if folder else ():
+            above = place
             try:
-                entries = list(os.scandir(directory))
-            except (FileNotFoundError, NotADirectoryError):
+                place = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            except FileNotFoundError:
+                return None
+            except NotADirectoryError:
+                if _is_link(name, above):
+                    raise Unreadable("lies behind a link, which is not followed") from None
+                return None
+            except OSError as error:
+                raise Unreadable(f"cannot be opened: {error.strerror}") from None
+            finally:
+                os.close(above)
+        return place
+
+    def _walk(self, prefix: str) -> Iterator[str]:
+        """Every path below; a directory deeper than any path of a ledger is named and not entered."""
+        waiting = [prefix]
+        while waiting:
+            prefix = waiting.pop()
+            place = self._enter(prefix)
+            if place is None:
                 continue
+            try:
+                with os.scandir(place) as found:
+                    entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
             except OSError as error:
                 raise Unreadable(f"cannot be listed: {error.strerror}") from None
-            for entry in entries:
-                path = f"{prefix}/{entry.name}"
-                if entry.is_dir(follow_symlinks=False) and path.count("/") < MAX_DEPTH:
-                    waiting.append((Path(entry.path), path))
+            finally:
+                os.close(place)
+            for name, is_directory in entries:
+                path = f"{prefix}/{name}"
+                if is_directory and path.count("/") < MAX_DEPTH:
+                    waiting.append(path)
                 else:
                     yield path
+
+
+def _is_link(name: str, place: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def prove(reader: LedgerReader, index: int) -> TlogProof:

@@ -94,7 +94,7 @@ def sign(directory: Directory, file: File, json: Json = False) -> None:
         result = perform(directory, "agreement.sign", {"agreement": data}, as_json=json)
         signed = base64.b64decode(result.pop("agreement"))
         beside = file.with_name(f".{file.name}.new")
-        beside.write_bytes(signed)
+        write_new(beside, signed)
         beside.replace(file)
         emit(json, result, _show_signed)
 

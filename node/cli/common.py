@@ -148,11 +148,11 @@ def read_file(path: Path, limit: int, what: str) -> bytes:
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that must not exist yet; raises ``BadConfig`` otherwise."""
+    """Write a file that must not exist yet, not even as a link; raises ``BadConfig`` otherwise."""
     from node.errors import BadConfig
 
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except OSError as error:
         raise BadConfig(f"{path}: {error.strerror}") from None
     with os.fdopen(descriptor, "wb") as file:

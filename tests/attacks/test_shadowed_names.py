@@ -29,8 +29,8 @@ def test_a_stored_profile_does_not_shadow_a_built_in_one(tmp_path: Path) -> None
             core.add_profile(OTHER)
         with pytest.raises(BadConfig, match="embedding-128"):
             find_profile(core, str(file))
-        core.add_profile(OURS)
         core.state.put_profile(OTHER.digest, OTHER.name, OTHER.to_bytes())
+        core.add_profile(OURS)
         assert find_profile(core, OURS.name).digest == OURS.digest
 
 
