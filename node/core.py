@@ -141,6 +141,7 @@ class NodeCore:
                 enforce_own_policy=enforce_own_policy,
                 files=files,
             )
+            core.galleries.settle(lambda version: journal.find(version, "gallery.imported") is not None)
             core.galleries.sweep()
             core.witnessing.state.begin_ledger(config.origin, core.clock())
             core.witnessing.check_own()

@@ -1,8 +1,9 @@
 """Galleries: templates in sealed blocks on disk, and which blocks count in SQLite.
 
 An import writes a new version beside the old one, syncs every file and directory, and then switches by one
-commit: after a power cut either the old version counts or the new one. Files that no row names are harmless
-and go at the next `sweep`.
+commit: after a power cut either the old version counts or the new one. In a node the entry `gallery.imported`
+decides: it comes before the switch, and `settle` finishes the switch of what is logged. Files that no row names
+are harmless and go at the next `sweep`.
 
 Source: specs/matching.md, section 1, "Galleries".
 """
@@ -74,6 +75,22 @@ blocks = Table(
     Column("block_index", Integer, primary_key=True),
     Column("sha256", LargeBinary(32), nullable=False),
 )
+
+
+imports = Table(
+    "gallery_imports",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("modality", String(16), nullable=False),
+    Column("profile_name", String(48), nullable=False),
+    Column("profile_digest", LargeBinary(32), nullable=False),
+    Column("version", LargeBinary(VERSION_BYTES), nullable=False),
+    Column("salt", LargeBinary(SALT_BYTES), nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+"""Versions that are complete and about to be logged: whether they count, the ledger says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +190,32 @@ class GalleryStore:
         report = ImportReport(count, block_count, digest)
         return Staged(report, modality, profile.name, profile.digest, version, salt, profile.n, tuple(hashes))
 
+    def announce(self, staged: Staged) -> None:
+        """Note a version before its import is logged, so that the switch can be finished after a crash.
+
+        Raises:
+            StorageFailed: The commit failed; nothing may be logged.
+        """
+        values = {"version": staged.version, "hashes": b"".join(staged.hashes), **_partition(staged)}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(imports).values(**values))
+        except SQLAlchemyError as error:
+            raise StorageFailed("the import was not noted; the old gallery counts") from error
+
+    def settle(self, is_logged: Callable[[bytes], bool]) -> None:
+        """At start: the last version whose import is logged counts from now on; one that is not logged never will."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(imports).order_by(imports.c.number)).all()
+        for row in rows:
+            if is_logged(row.version):
+                self.switch(_staged(row))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(delete(imports))
+        except SQLAlchemyError as error:
+            raise StorageFailed("noted imports could not be settled") from error
+
     def switch(self, staged: Staged) -> None:
         """Second half of an import: from this commit on the new version counts.
 
@@ -191,17 +234,7 @@ class GalleryStore:
                 old = select(partitions.c.version).where(same)
                 connection.execute(delete(blocks).where(blocks.c.version.in_(old)))
                 connection.execute(delete(partitions).where(same))
-                connection.execute(
-                    insert(partitions).values(
-                        modality=staged.modality,
-                        profile_digest=staged.profile_digest,
-                        profile_name=staged.profile_name,
-                        version=staged.version,
-                        salt=staged.salt,
-                        n=staged.n,
-                        records=staged.report.records,
-                    )
-                )
+                connection.execute(insert(partitions).values(version=staged.version, **_partition(staged)))
                 connection.execute(insert(blocks), rows)
         except SQLAlchemyError as error:
             raise StorageFailed("the switch to the new gallery was not stored; the old one counts") from error
@@ -263,6 +296,19 @@ class GalleryStore:
         return Partition(
             row.modality, row.profile_name, row.profile_digest, row.records, len(hashes), commitment
         )
+
+
+def _partition(staged: Staged) -> dict[str, object]:
+    names = ("modality", "profile_digest", "profile_name", "salt", "n")
+    return {**{name: getattr(staged, name) for name in names}, "records": staged.report.records}
+
+
+def _staged(row: Row[tuple[object, ...]]) -> Staged:
+    hashes = tuple(row.hashes[start : start + 32] for start in range(0, len(row.hashes), 32))
+    digest = _commitment(row.modality, row.profile_digest, row.salt, row.records, hashes)
+    report = ImportReport(row.records, len(hashes), digest)
+    names = row.modality, row.profile_name, row.profile_digest
+    return Staged(report, *names, row.version, row.salt, row.n, hashes)
 
 
 def _commitment(

@@ -220,8 +220,9 @@ def stage_gallery(core: NodeCore, arguments: dict[str, Any], profile: Profile) -
 
 
 def finish_gallery(core: NodeCore, arguments: dict[str, Any], staged: Staged) -> dict[str, Any]:
-    """The short half: log it, then let it count."""
+    """The short half: log it, then let it count. What is logged will count, at the latest after the next start."""
     made = staged.report
+    core.galleries.announce(staged)
     recorded = core.record(
         statements.GalleryImported(
             exchange_id=staged.version, country=core.country, gallery_commitment=made.digest
