@@ -33,7 +33,7 @@ def make_template(features: Features, profile: Profile) -> Template:
     """Turn one feature vector, shape ``(d,)``, into a template, int8, shape ``(n,)``.
 
     Raises:
-        BadFeatures: Another dimension or type, NaN, infinite, or nothing left after centring.
+        BadFeatures: Another dimension or type, NaN, infinite, all entries alike, or nothing left after centring.
     """
     if np.ndim(features) != 1:
         raise BadFeatures(f"a feature vector has one dimension, not {np.ndim(features)}")
@@ -73,6 +73,9 @@ def _map_exactly(
     """Centre, scale each row by a power of two to 22-bit integers, and multiply by the matrix."""
     wide = features.astype(np.float64)
     _refuse_rows(np.any(~np.isfinite(wide), axis=1), first_row, "holds NaN or infinity")
+    # Centred, it would look like anybody's: it must not become a template.
+    blank = wide.max(axis=1) == wide.min(axis=1)
+    _refuse_rows(blank, first_row, "is zero or the same everywhere: the extractor found nothing")
     centred = wide - profile.mean.astype(np.float64)  # finite: the mean is far below the largest float64
     largest = np.abs(centred).max(axis=1)
     _refuse_rows(largest == 0.0, first_row, "equals the mean of the profile, so nothing is left of it")

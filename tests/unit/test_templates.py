@@ -70,8 +70,9 @@ def test_ties_go_to_the_lower_index_and_to_fewer_large_entries() -> None:
         np.zeros(2, np.float32),
         np.full((2, 8), 100, np.int16),
     )
-    assert make_template(np.array([1.0, 1.0]), level).tolist() == [1, 1, 1, 1, 1, 1, 1, 0]
-    assert make_template(np.array([-1.0, -1.0]), level).tolist() == [-1, -1, -1, -1, -1, -1, -1, 0]
+    nearly = np.array([1.0, 1.0 + 2.0**-30])
+    assert make_template(nearly, level).tolist() == [1, 1, 1, 1, 1, 1, 1, 0]
+    assert make_template(-nearly, level).tolist() == [-1, -1, -1, -1, -1, -1, -1, 0]
 
 
 @pytest.mark.parametrize("size", [5e-324, 1e-300, 1e300, 1.7e308])
@@ -106,6 +107,15 @@ def bad_vectors() -> dict[str, np.ndarray]:
 def test_bad_features_are_refused(case: str) -> None:
     with pytest.raises(BadFeatures):
         make_template(bad_vectors()[case], small_profile())
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, -3.5, 1e300])
+def test_what_an_extractor_gives_when_it_finds_nothing_is_no_template(value: float) -> None:
+    """Less the mean, such a vector would make a template that looks like any other."""
+    vectors = np.random.default_rng(1).normal(size=(3, 6))
+    vectors[2] = value
+    with pytest.raises(BadFeatures, match="row 2 is zero or the same everywhere"):
+        make_templates(vectors, small_profile())
 
 
 def test_the_bad_row_is_named_also_beyond_the_first_chunk() -> None:

@@ -97,6 +97,8 @@ def build() -> dict[str, Any]:
             {"comment": "too short", "features": ["0x1p0"] * 5, "error": "bad-features"},
             {"comment": "too long", "features": ["0x1p0"] * 7, "error": "bad-features"},
             {"comment": "the mean itself", "features": mean, "error": "bad-features"},
+            {"comment": "zero", "features": ["0x0p0"] * 6, "error": "bad-features"},
+            {"comment": "the same everywhere", "features": ["0x1p0"] * 6, "error": "bad-features"},
         ],
         "bad_templates": [
             {"comment": "squares sum to 6", "template": [2, 1, 1, 0, 0, 0, 0, 0], "error": "bad-template"},
