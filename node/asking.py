@@ -336,9 +336,7 @@ class Asking(Driver[RequesterSession]):
             async with self._client.download(address, path) as (reply, chunks):
                 if reply.status != 200:
                     return events.ErrorReceived(reply.body)
-                await self._bodies.receive(
-                    Kind.ANSWER, command.answer_hash, command.answer_bytes, chunks()
-                )
+                await self._bodies.receive(Kind.ANSWER, command.answer_hash, command.answer_bytes, chunks())
         except BodyMismatch:
             return events.AnswerFetched(bytes(32), command.answer_bytes)
         except ConcordatError as error:

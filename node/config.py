@@ -29,7 +29,9 @@ from node.errors import BadConfig, NoSuchNode
 
 FORMAT: Final = "concordat-node-v1"
 MAX_CONFIG_BYTES: Final = 64 * 1024
-_ENDPOINT = re.compile(r"https://(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\]):(?P<port>[0-9]{1,5})\Z")
+_ENDPOINT = re.compile(
+    r"https://(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\]):(?P<port>[0-9]{1,5})\Z"
+)
 _COUNTRY = re.compile(r"[A-Z]{2}\Z")
 
 

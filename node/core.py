@@ -210,7 +210,9 @@ class NodeCore:
             exchange_id=os.urandom(16), country=self.country, before_ms=step.before_ms, after_ms=step.after_ms
         )
         try:
-            self.journal.record(Statement(shared, statements_witness.Noticed(software=SOFTWARE)), self._clock())
+            self.journal.record(
+                Statement(shared, statements_witness.Noticed(software=SOFTWARE)), self._clock()
+            )
         except LocalFault:
             self.watch.put_back(step)
             raise
@@ -353,7 +355,9 @@ class NodeCore:
             BadConfig: It bears the name of a built-in profile, and is another.
         """
         if DIGESTS.get(profile.name, profile.digest.hex()) != profile.digest.hex():
-            raise BadConfig(f"{profile.name} is the name of another, built-in profile; fit this one under its own name")
+            raise BadConfig(
+                f"{profile.name} is the name of another, built-in profile; fit this one under its own name"
+            )
         self.state.put_profile(profile.digest, profile.name, profile.to_bytes())
 
     def sizes(self, profile: Profile) -> PlanSizes:

@@ -97,7 +97,10 @@ class Demo:
     def play(self) -> None:
         """All scenes; raises a typed error when one cannot be played."""
         self._nodes()
-        known, stranger = self.world.root / "people" / "known.npz", self.world.root / "people" / "stranger.npz"
+        known, stranger = (
+            self.world.root / "people" / "known.npz",
+            self.world.root / "people" / "stranger.npz",
+        )
         hit = self._hit(known)
         self._no_hit(stranger, hit)
         self._refused_at_home(known)
@@ -124,7 +127,9 @@ class Demo:
         """The last words; True if every scene happened."""
         ok = len(self.scenes) == len(self.TITLES) and all(scene["ok"] for scene in self.scenes)
         self.tell.say("")
-        self.tell.verdict(ok, f"{'everything happened' if ok else 'not everything happened'}, {seconds:.0f} s")
+        self.tell.verdict(
+            ok, f"{'everything happened' if ok else 'not everything happened'}, {seconds:.0f} s"
+        )
         if keep is not None:
             self.tell.say(f"the nodes' directories are in {keep}")
         return ok
@@ -141,10 +146,14 @@ class Demo:
             self.world.wait_until_served()
         with self.tell.working("importing galleries"):
             records = self.world.import_galleries()
-        self.tell.say("all people here are synthetic: feature vectors with the spread of real ones, of nobody")
+        self.tell.say(
+            "all people here are synthetic: feature vectors with the spread of real ones, of nobody"
+        )
         where = {country: f"https://127.0.0.1:{node.port}" for country, node in self.world.nodes.items()}
         ok = all(count == RECORDS for count in records.values())
-        self._close(ok, f"US, CL and CO are served, {RECORDS} synthetic people in each gallery", endpoints=where)
+        self._close(
+            ok, f"US, CL and CO are served, {RECORDS} synthetic people in each gallery", endpoints=where
+        )
 
     def _query(self, node: DemoNode, probe: Path, report: Report, **changes: str) -> dict[str, Any]:
         result = node.call("query", {**ASKED, **changes, "to": ["US"], "probe": str(probe)}, report)
@@ -153,7 +162,9 @@ class Demo:
 
     def _hit(self, probe: Path) -> dict[str, Any]:
         self._open("hit")
-        with self.tell.working("encrypted question, encrypted answer (the first one also makes keys)") as report:
+        with self.tell.working(
+            "encrypted question, encrypted answer (the first one also makes keys)"
+        ) as report:
             found = self._query(self.world.nodes["CL"], probe, report)
         self.tell.say(f"question {_size(found['query_bytes'])}, answer {_size(found['answer_bytes'])}")
         ok = (found["outcome"], found["hits"], found["reported"]) == ("hit", 1, True)
@@ -240,7 +251,9 @@ class Demo:
         ok = len(report.findings) == len(named) == 1
         entry = named[0].index if named else None
         findings = [finding.to_json() for finding in report.findings]
-        self._close(ok, f"the audit names the file and entry {entry}, and nothing else", file=name, findings=findings)
+        self._close(
+            ok, f"the audit names the file and entry {entry}, and nothing else", file=name, findings=findings
+        )
 
 
 async def _ask_dishonestly(directory: Path, probe: Path) -> dict[str, Any]:

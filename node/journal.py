@@ -152,9 +152,7 @@ class Journal:
         """Remove a payload for good; whether it was there. What was erased has to be on the ledger before."""
         return self._payloads.remove(leaf_hash)
 
-    def evidence(
-        self, index: int, old_size: int, under: tuple[TreeHead, bytes] | None = None
-    ) -> LogEvidence:
+    def evidence(self, index: int, old_size: int, under: tuple[TreeHead, bytes] | None = None) -> LogEvidence:
         """What the peer needs to check entry ``index``, under the newest checkpoint.
 
         Args:

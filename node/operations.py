@@ -183,7 +183,12 @@ def _ledger_witnesses(core: NodeCore, arguments: dict[str, Any], report: Report)
             raise StorageFailed(f"the policy could not be written: {error.strerror}") from None
     policy = parse_policy(now)
     below = core.config.below_quorum
-    return {"quorum": policy.quorum, "witnesses": sorted(policy.witnesses), "below": below, "policy": now.decode()}
+    return {
+        "quorum": policy.quorum,
+        "witnesses": sorted(policy.witnesses),
+        "below": below,
+        "policy": now.decode(),
+    }
 
 
 def _ledger_succession(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -296,9 +301,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 
-def run_offline(
-    directory: Path, operation: str, arguments: dict[str, Any], report: Report
-) -> dict[str, Any]:
+def run_offline(directory: Path, operation: str, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Open the node in this process, perform one operation and close it.
 
     Raises:

@@ -76,7 +76,12 @@ class PeerClient:
 
     @asynccontextmanager
     async def _request(
-        self, peer: Address, method: str, path: str, data: io.BytesIO | AsyncIterator[bytes] | None, length: int
+        self,
+        peer: Address,
+        method: str,
+        path: str,
+        data: io.BytesIO | AsyncIterator[bytes] | None,
+        length: int,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(length)} if data is not None else {}
         url = peer.endpoint + path

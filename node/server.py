@@ -89,7 +89,9 @@ def error_response(error: ConcordatError, held: tuple[int, bytes | None] | None 
         message = "this node cannot do it now"
     status = STATUSES.get(error.code, 422 if isinstance(error, PeerFault) else 503)
     stored, witnessed = held or (None, None)
-    reply = ErrorReply(code=code, message=message[: limits.MAX_ERROR_TEXT], stored_size=stored, witnessed=witnessed)
+    reply = ErrorReply(
+        code=code, message=message[: limits.MAX_ERROR_TEXT], stored_size=stored, witnessed=witnessed
+    )
     return web.Response(status=status, body=reply.to_bytes(), content_type=MEDIA_TYPE)
 
 
@@ -227,9 +229,7 @@ class PeerServer:
             part.unlink(missing_ok=True)
             raise
         await self._thread(bodies.accept, Kind.KEYS, name, part)
-        await self._thread(
-            self._core.state.put_peer_keys, name, peer, plan.identifier, self._core.clock()
-        )
+        await self._thread(self._core.state.put_peer_keys, name, peer, plan.identifier, self._core.clock())
         log("evaluation keys accepted", peer=peer, bytes=plan.keys_bytes)
         self._warmer.begin()
         return web.Response(status=201)

@@ -353,7 +353,12 @@ class State:
     def peer_keys_of(self, plan: bytes) -> list[bytes]:
         """Hashes of all accepted evaluation keys of a plan, each once, the newest first."""
         newest = func.max(peer_keys.c.accepted_ms).desc()
-        query = select(peer_keys.c.hash).where(peer_keys.c.plan == plan).group_by(peer_keys.c.hash).order_by(newest)
+        query = (
+            select(peer_keys.c.hash)
+            .where(peer_keys.c.plan == plan)
+            .group_by(peer_keys.c.hash)
+            .order_by(newest)
+        )
         with self.reading() as connection:
             return [bytes(row.hash) for row in connection.execute(query)]
 

@@ -47,7 +47,12 @@ class _Last:
 
 
 def succeed(
-    directory: Path, operator: str, reason: str, notes: Sequence[bytes], clock_ms: int, files: Files | None = None
+    directory: Path,
+    operator: str,
+    reason: str,
+    notes: Sequence[bytes],
+    clock_ms: int,
+    files: Files | None = None,
 ) -> dict[str, Any]:
     """Begin the successor of a node's ledger. The node must not be open elsewhere.
 

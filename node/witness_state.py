@@ -130,7 +130,9 @@ class WitnessState:
     def own_size(self, origin: str, witness: str) -> int:
         """The largest size of a ledger of ours that this witness has cosigned; 0 if none."""
         table = own_witnesses
-        query = select(func.max(table.c.size)).where((table.c.origin == origin) & (table.c.witness == witness))
+        query = select(func.max(table.c.size)).where(
+            (table.c.origin == origin) & (table.c.witness == witness)
+        )
         with self._state.reading() as connection:
             return int(connection.execute(query).scalar() or 0)
 

@@ -121,5 +121,7 @@ def allow(agreement: Agreement | None, terms: QueryTerms, now_ms: int, spent: Sp
         return None
     quota = Quota(agreement.digest, agreement.fields.grants.index(grant), now_ms // limits.DAY)
     if spent(quota) >= grant.queries_per_day:
-        raise Refused(RefusalReason.QUOTA_EXCEEDED, "the queries that the agreement allows on this day are used up")
+        raise Refused(
+            RefusalReason.QUOTA_EXCEEDED, "the queries that the agreement allows on this day are used up"
+        )
     return quota

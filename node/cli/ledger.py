@@ -19,10 +19,14 @@ MAX_CHECKPOINT = 64 * 1024
 @app.command()
 def succeed(
     directory: Directory,
-    reason: Annotated[str, typer.Option(help="Why; kept on the ledger, for the auditors.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option(help="Why; kept on the ledger, for the auditors.", show_default=False)
+    ],
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="The ledger's checkpoint that a peer holds (repeat for each peer)."),
+        typer.Option(
+            metavar="FILE", help="The ledger's checkpoint that a peer holds (repeat for each peer)."
+        ),
     ] = None,
     operator: Annotated[str, typer.Option(help="Who decides.")] = "operator",
     json: Json = False,
@@ -65,10 +69,12 @@ def succession(
 def witnesses(
     directory: Directory,
     quorum: Annotated[
-        str | None, typer.Option(help="How many must cosign before anything is sent: none, any, all, or a number.")
+        str | None,
+        typer.Option(help="How many must cosign before anything is sent: none, any, all, or a number."),
     ] = None,
     third: Annotated[
-        list[str] | None, typer.Option(metavar="'NAME VKEY [URL]'", help="A witness that is no peer (repeat).")
+        list[str] | None,
+        typer.Option(metavar="'NAME VKEY [URL]'", help="A witness that is no peer (repeat)."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -71,7 +71,11 @@ Country = Annotated[str, typer.Argument(metavar="COUNTRY", help="An accepted pee
 
 @app.command()
 def suspend(
-    directory: Directory, country: Country, reason: Reason, operator: Operator = "operator", json: Json = False
+    directory: Directory,
+    country: Country,
+    reason: Reason,
+    operator: Operator = "operator",
+    json: Json = False,
 ) -> None:
     """Stop exchanges with a peer until it is resumed. On the ledger."""
     _decide(directory, "peer.suspend", country, reason, operator, json)
@@ -79,7 +83,11 @@ def suspend(
 
 @app.command()
 def resume(
-    directory: Directory, country: Country, reason: Reason, operator: Operator = "operator", json: Json = False
+    directory: Directory,
+    country: Country,
+    reason: Reason,
+    operator: Operator = "operator",
+    json: Json = False,
 ) -> None:
     """Take up exchanges with a suspended peer, once the operators have talked. On the ledger."""
     _decide(directory, "peer.resume", country, reason, operator, json)
@@ -109,7 +117,11 @@ def witnessed(
         result = perform(directory, "peer.witnessed", {"country": country}, as_json=json)
         if output is not None:
             write_new(output, result["checkpoint"].encode())
-        emit(json, result, lambda _: say(result["checkpoint"].rstrip("\n") if output is None else f"written: {output}"))
+        emit(
+            json,
+            result,
+            lambda _: say(result["checkpoint"].rstrip("\n") if output is None else f"written: {output}"),
+        )
 
 
 @app.command()

@@ -170,7 +170,9 @@ def check_message(query: Query, now_ms: int, *, suspended: bool = False) -> None
         raise Refused(RefusalReason.PEER_SUSPENDED, "exchanges with this peer are suspended")
 
 
-def _check_coverage(query: Query, arrival: Arrival, around: Surroundings, now_ms: int) -> tuple[Quota | None, int]:
+def _check_coverage(
+    query: Query, arrival: Arrival, around: Surroundings, now_ms: int
+) -> tuple[Quota | None, int]:
     """Checks 6 to 9; what the query counts against, and the bytes of one answer block."""
     quota = allow(around.agreement(query.agreement), query, now_ms, around.spent)
     plan = around.plan(query.profile)

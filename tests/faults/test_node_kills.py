@@ -60,7 +60,9 @@ class Mortal:
         """Start it again whenever it is dead, until ``done()``."""
         end = time.monotonic() + timeout_s
         while not await done():
-            assert time.monotonic() < end, f"not settled; passed {sorted(p.name for p in self.marks.iterdir())}"
+            assert time.monotonic() < end, (
+                f"not settled; passed {sorted(p.name for p in self.marks.iterdir())}"
+            )
             if self.died():
                 self.start()
             await asyncio.sleep(0.05)

@@ -35,7 +35,9 @@ async def test_a_hit_and_a_no_hit_with_answers_of_one_size(world: World) -> None
     assert hit["reported"]
     assert miss["reported"]
     assert asked == SETUP + ["query.intent", "query.result"] * 2
-    assert answered == [*SETUP, "gallery.imported"] + ["query.accepted", "query.answered", "query.claimed"] * 2
+    assert (
+        answered == [*SETUP, "gallery.imported"] + ["query.accepted", "query.answered", "query.claimed"] * 2
+    )
     left = [path.name for path in (world.directories["US"] / "exchange").rglob("*") if path.is_file()]
     assert len(left) == 1, "only the evaluation keys stay"
 

@@ -84,5 +84,7 @@ async def test_a_witness_takes_only_what_continues_what_it_holds(world: World) -
             witness.observe("CL", AddCheckpoint(head.size, (bytes(32),), grown))
         assert us.core.suspension("CL") == "inconsistent"
         assert us.core.seen("CL").size == head.size < longer.size
-        assert witness.observe("CL", AddCheckpoint(head.size, tuple(ledger.consistency(head.size, longer.size)), grown))
+        assert witness.observe(
+            "CL", AddCheckpoint(head.size, tuple(ledger.consistency(head.size, longer.size)), grown)
+        )
         assert us.core.seen("CL").size == longer.size

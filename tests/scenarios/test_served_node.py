@@ -25,8 +25,26 @@ from node.keys import load_keys
 from node.synthetic import write_features
 
 COMMAND = [sys.executable, "-m", "node.cli.main"]
-LEGAL = ["--modality", "face", "--purpose", "organised-crime", "--offence", "trafficking", "--person", "suspect"]
-LEGAL += ["--legal-basis", "statement-of-intent", "--case", "CASE-77", "--officer", "of-1", "--approver", "ap-1"]
+LEGAL = [
+    "--modality",
+    "face",
+    "--purpose",
+    "organised-crime",
+    "--offence",
+    "trafficking",
+    "--person",
+    "suspect",
+]
+LEGAL += [
+    "--legal-basis",
+    "statement-of-intent",
+    "--case",
+    "CASE-77",
+    "--officer",
+    "of-1",
+    "--approver",
+    "ap-1",
+]
 
 
 def run(*words: str | Path) -> tuple[int, dict[str, Any], str]:
@@ -156,7 +174,10 @@ def test_a_gallery_grows_while_the_node_is_served(served: Served) -> None:
     )
     assert (status, made["records"]) == (0, 300)
     assert size(served, "US") == before + 1
-    assert run("gallery", "import", us, root / "nan.npz", "--modality", "face", "--profile", "embedding-128")[0] == 2
+    assert (
+        run("gallery", "import", us, root / "nan.npz", "--modality", "face", "--profile", "embedding-128")[0]
+        == 2
+    )
     assert size(served, "US") == before + 1
 
 

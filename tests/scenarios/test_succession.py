@@ -56,7 +56,9 @@ async def test_a_successor_names_the_last_witnessed_checkpoint_and_exchanges_go_
     with NodeCore.open(world.directories["US"]) as us:
         held = run(us, "peer.witnessed", country="CL")
         old = us.roster.peer("CL")
-    result = succession.succeed(home, "operator-1", "the disk broke", [held["checkpoint"].encode()], wall_clock())
+    result = succession.succeed(
+        home, "operator-1", "the disk broke", [held["checkpoint"].encode()], wall_clock()
+    )
     assert result["size"] == held["size"] == result["copy_size"] + 2
     with NodeCore.open(home) as cl:
         document = succession.export(cl)

@@ -35,7 +35,10 @@ def holds_cosignature(core: NodeCore, peer: str) -> int:
     note = open_note(newest.note, [key, core.journal.ledger.verifier])
     assert note.is_signed_by(key)
     assert note.is_signed_by(core.journal.ledger.verifier)
-    assert open_checkpoint(newest.note, core.journal.ledger.verifier).checkpoint.head == (newest.size, newest.root)
+    assert open_checkpoint(newest.note, core.journal.ledger.verifier).checkpoint.head == (
+        newest.size,
+        newest.root,
+    )
     return newest.size
 
 
@@ -65,7 +68,9 @@ async def test_a_size_that_was_never_signed_neither_stops_nor_stalls_us(world: W
         assert cl.core.state.evidence_codes()[-1] == ("US", "bad-message")
 
 
-async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(world: World, tmp_path: Path) -> None:
+async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(
+    world: World, tmp_path: Path
+) -> None:
     home = world.directories["CL"]
     async with world.daemon("US") as us:
         async with world.daemon("CL") as cl:
@@ -158,7 +163,10 @@ async def test_the_operator_suspends_and_resumes_and_both_are_on_the_ledger(worl
     async with world.daemon("US") as us, world.daemon("CL") as cl:
         trust.suspend(us.core, "CL", "operator-1", "their certificate may be stolen")
         result = await asyncio.wait_for(ask(cl, world.arguments("known.npz:4")), 20)
-        assert (result["outcome"], result["reason"]) in (("refused", "peer-suspended"), ("failed", "error-reply"))
+        assert (result["outcome"], result["reason"]) in (
+            ("refused", "peer-suspended"),
+            ("failed", "error-reply"),
+        )
         trust.resume(us.core, "CL", "operator-1", "it was not")
         assert (await ask(cl, world.arguments("known.npz:4")))["outcome"] == "hit"
         kinds = statements(us.core)

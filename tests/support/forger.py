@@ -114,7 +114,8 @@ class Forger:
         recorded = self.core.record(shared, private)
         evidence = self.core.evidence(recorded.index, told)
         return frame_query(
-            QuerySubmission(query=envelope, evidence=evidence, seen_size=0, witnessed=None).to_bytes(), self.ciphertext
+            QuerySubmission(query=envelope, evidence=evidence, seen_size=0, witnessed=None).to_bytes(),
+            self.ciphertext,
         )
 
     async def post(self, body: bytes) -> Verdict:

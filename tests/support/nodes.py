@@ -188,9 +188,7 @@ def _standard_world() -> World:
 def new_edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
     """A later edition of the agreement of the two, or another agreement, accepted by both."""
     fields = us.current_agreement("CL").fields
-    note = draft_agreement(
-        fields.model_copy(update={"serial": 2, **changes}), cl.descriptor, us.descriptor
-    )
+    note = draft_agreement(fields.model_copy(update={"serial": 2, **changes}), cl.descriptor, us.descriptor)
     for core in (cl, us):
         note = sign_agreement(note, core.country, core.keys.identity)
     agreement = read_agreement(note)

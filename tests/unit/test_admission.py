@@ -64,7 +64,9 @@ class Case:
         asked = request(self.agreement.digest)
         entry = self.intent(envelope) if self.intent else intent_entry(envelope, asked)
         index = ledger.append(entry, NOW)
-        submission = QuerySubmission(query=envelope, evidence=ledger.evidence(index, 0), seen_size=0, witnessed=None)
+        submission = QuerySubmission(
+            query=envelope, evidence=ledger.evidence(index, 0), seen_size=0, witnessed=None
+        )
         return Arrival(submission.to_bytes(), self.ciphertext_hash, self.ciphertext_bytes)
 
     def around(self) -> Surroundings:

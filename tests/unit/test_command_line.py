@@ -152,7 +152,9 @@ def test_an_auditors_key_is_private_and_never_overwritten(tmp_path: Path) -> Non
 def test_a_bad_gallery_is_the_users_error_and_changes_nothing(node: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", embeddings=np.full((3, 128), np.nan, np.float32))
     words = ("--modality", "face", "--profile", "embedding-128", "--json")
-    assert error_of(run("gallery", "import", node, tmp_path / "bad.npz", *words), 2, "input") == "bad-features"
+    assert (
+        error_of(run("gallery", "import", node, tmp_path / "bad.npz", *words), 2, "input") == "bad-features"
+    )
     assert json.loads(run("gallery", "list", node, "--json").stdout)["galleries"] == []
 
 

@@ -21,8 +21,7 @@ from ledgers import (
 
 from crypto.errors import BadEncoding, BadSignature
 from node.journal import AlreadyRecorded
-from node.ledger_store import LedgerRolledBack
-from node.ledger_store import LedgerDamaged
+from node.ledger_store import LedgerDamaged, LedgerRolledBack
 from protocol import statements as s
 from protocol.errors import BadMessage
 from protocol.evidence import (

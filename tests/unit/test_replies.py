@@ -272,7 +272,9 @@ def submission(envelope: bytes, outcome: str = "hit", hits: int = 1) -> bytes:
         "cancelled" if failed else None,  # type: ignore[arg-type]
     )
     index = ledger.append(entry, NOW)
-    return ReportSubmission(report=envelope, evidence=ledger.evidence(index, 0), seen_size=0, witnessed=None).to_bytes()
+    return ReportSubmission(
+        report=envelope, evidence=ledger.evidence(index, 0), seen_size=0, witnessed=None
+    ).to_bytes()
 
 
 def test_good_reports_are_believed() -> None:

@@ -104,7 +104,13 @@ def test_a_conflict_file_has_one_form() -> None:
     ledger = filled("CL", 2)
     fork = Checkpoint(ledger.signer.name, 2, bytes(32)).to_text()
     conflict = Conflict(
-        "fork", ledger.signer.verifier.vkey, "US", NOW, NOW, ledger.checkpoint(2), sign_note(fork, [ledger.signer])
+        "fork",
+        ledger.signer.verifier.vkey,
+        "US",
+        NOW,
+        NOW,
+        ledger.checkpoint(2),
+        sign_note(fork, [ledger.signer]),
     )
     data = conflict.to_bytes()
     assert read_conflict(data) == conflict

@@ -314,7 +314,12 @@ def conflicts() -> list[dict[str, Any]]:
     forged = LogEvidence.from_bytes(other.evidence(2, 2))
 
     def case(what: str, convicts: bool, rule: Any, seen: bytes, shown: bytes, *proof: Any) -> dict[str, Any]:
-        common = {"log": one.signer.verifier.vkey, "holder": "US", "seen_ms": NOW, "shown_ms": NOW + limits.HOUR}
+        common = {
+            "log": one.signer.verifier.vkey,
+            "holder": "US",
+            "seen_ms": NOW,
+            "shown_ms": NOW + limits.HOUR,
+        }
         names = ("proof", "index", "entry")
         fields = dict(zip(names, proof, strict=False))
         conflict = Conflict(rule=rule, seen=seen, shown=shown, **common, **fields)  # type: ignore[arg-type]
