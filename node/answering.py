@@ -92,9 +92,9 @@ class Answering(Driver[ResponderSession]):
             session = admission.session
             if session is not None:
                 key = session.query_hash
-                kept = session.state is not ResponderState.LOGGING_REFUSAL
                 exchange_id = session.query.exchange_id
                 self.store.add(key, exchange_id, peer, session, admission.step)
+                kept = session.state is not ResponderState.LOGGING_REFUSAL
                 log("query received", exchange=session.query.exchange_id, peer=peer, state=session.state)
             elif admission.known is not None:
                 key = admission.known
