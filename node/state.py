@@ -167,7 +167,6 @@ class State:
                     "role": row.role,
                     "created_ms": row.created_ms,
                     "exchange_id": row.exchange_id,
-                    "began_refused": 0,
                 }
                 connection.execute(insert(exchanges).values(**values, **fixed))
             for quota in spent:

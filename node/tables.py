@@ -18,13 +18,9 @@ exchanges = Table(
     Column("exchange_id", LargeBinary(16), nullable=False, index=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("is_open", Integer, nullable=False, index=True),
-    Column("began_refused", Integer, nullable=False),
     Column("snapshot", LargeBinary, nullable=False),
 )
-"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query.
-
-``began_refused`` is always 0: nothing asks for it any more.
-"""
+"""Role ``q``: we ask, the key is the exchange id. Role ``r``: we answer, the key is the hash of the query."""
 
 spent_quotas = Table(
     "spent_quotas",

@@ -115,7 +115,6 @@ def test_an_erasure_takes_the_nodes_own_sessions_with_it(node: Node) -> None:
                 "exchange_id": exchange_id(number),
                 "created_ms": 1,
                 "is_open": is_open,
-                "began_refused": 0,
                 "snapshot": secret,
             }
             row = {name: value for name, value in row.items() if name in exchanges.c}
