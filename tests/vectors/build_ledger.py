@@ -48,10 +48,13 @@ from crypto.note import (  # noqa: E402
 from crypto.sealing import public_key  # noqa: E402
 from crypto.signing import SIGNATURE_BYTES, SigningKey  # noqa: E402
 from protocol import statements as s  # noqa: E402
+from protocol import statements_records as r  # noqa: E402
+from protocol import statements_witness as w  # noqa: E402
 from protocol.audit.proof import TlogProof  # noqa: E402
 from protocol.checkpoint import Checkpoint  # noqa: E402
 from protocol.evidence import LogEvidence  # noqa: E402
 from protocol.payload import make_entry  # noqa: E402
+from protocol.statement_parts import Operated  # noqa: E402
 
 TARGET = ROOT / "specs" / "vectors" / "ledger.json"
 SIZES = (0, 1, 2, 3, 7, 8, 255, 256, 257, 511, 512, 513)
@@ -213,7 +216,71 @@ def _examples() -> list[s.Statement]:
         s.Statement(claimed(1), nothing),
     ]
     kinds = ("gallery.imported", "agreement.accepted", "peer.accepted", "node.initialised")
-    return queries + [s.Statement(*_local(kind)) for kind in kinds]
+    return queries + [s.Statement(*_local(kind)) for kind in kinds] + _kept() + _witnessed()
+
+
+def _kept() -> list[s.Statement]:
+    """Statements about the records themselves."""
+    local: dict[str, Any] = {"exchange_id": exchange_id(1), "country": "US"}
+    asked_for = {key: value for key, value in asked(1).items() if key in r.QueryConfirmed.model_fields}
+    operator = Operated(operator="operator-7")
+    hashed = s.exchange_in_leaf(exchange_id(2))
+    return [
+        s.Statement(
+            r.QueryConfirmed(**asked_for, confirmed=True),
+            r.Compared(examiner="examiner-3", second_examiner="examiner-4", disclosed_to=None),
+        ),
+        s.Statement(
+            r.PayloadsErased(
+                **local,
+                leaves=[bytes(32), bytes([1]) * 32],
+                legal_basis="agreement-article-4",
+                retention_days=365,
+            ),
+            operator,
+        ),
+        s.Statement(
+            r.HoldPlaced(**local, exchange=hashed),
+            r.Held(operator="operator-7", authority="court", reference="order 8"),
+        ),
+        s.Statement(r.HoldReleased(**local, exchange=hashed, placed=bytes([2]) * 32), operator),
+        s.Statement(
+            r.LedgerRead(**local, scope="payload", first=5, count=1),
+            r.Reading(reader="auditor-1", key=bytes([3]) * 32, purpose="lawfulness-check"),
+        ),
+    ]
+
+
+def _witnessed() -> list[s.Statement]:
+    """Statements about trust in ledgers."""
+    local: dict[str, Any] = {"exchange_id": exchange_id(1), "country": "US"}
+    decided = w.Decided(operator="operator-7", reason="two histories of one ledger")
+    noticed = w.Noticed(software="concordat 0.1.0")
+    before = {"previous_origin": "us.example/ledger", "previous_size": 9, "previous_root": bytes([4]) * 32}
+    return [
+        s.Statement(w.PeerSuspended(**local, peer="CL", conflict=bytes([5]) * 32), decided),
+        s.Statement(w.PeerResumed(**local, peer="CL"), decided),
+        s.Statement(
+            w.LedgerSucceeded(
+                **local,
+                **before,
+                identity_key=bytes([6]) * 32,
+                origin="us.example/ledger-2",
+                previous_key=bytes([7]) * 32,
+                copy_size=8,
+            ),
+            decided,
+        ),
+        s.Statement(
+            w.SuccessionAccepted(
+                **local, **before, peer="CL", origin="us.example/ledger-2", succession=bytes([8]) * 32
+            ),
+            Operated(operator="operator-7"),
+        ),
+        s.Statement(w.QuorumMissed(**local, size=9, quorum="neighbours"), noticed),
+        s.Statement(w.QuorumMet(**local, size=12, quorum="neighbours"), noticed),
+        s.Statement(w.ClockStepped(**local, before_ms=START_MS, after_ms=START_MS - 60_000), noticed),
+    ]
 
 
 def _statements() -> dict[str, Any]:
