@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.common import Json, emit, read_file, say, typed, write_new
+from node.cli.common import Directory, Json, emit, perform, read_file, say, typed, write_new
 
 app = typer.Typer(help="The rules that turn feature vectors into templates.", no_args_is_help=True)
 
@@ -26,6 +26,24 @@ def show(
         path = Path(name)
         known = load_profile(read_file(path, MAX_PROFILE_BYTES, "profile")) if path.suffix else builtin(name)
         emit(json, show_profile(known), _show)
+
+
+@app.command()
+def add(
+    directory: Directory,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A profile file, as profile fit wrote it.")],
+    json: Json = False,
+) -> None:
+    """Make a profile known to a node, which can then ask under it. gallery import does it too."""
+    with typed(json):
+        from crypto.profiles import MAX_PROFILE_BYTES, load_profile
+        from node.errors import BadConfig
+
+        if file.suffix != ".json":
+            raise BadConfig(f"{file}: the name of a profile file ends in .json")
+        load_profile(read_file(file, MAX_PROFILE_BYTES, "profile"))
+        arguments = {"name": str(file.absolute())}
+        emit(json, perform(directory, "profile.show", arguments, as_json=json), _show)
 
 
 def _show(result: dict[str, Any]) -> None:
