@@ -95,6 +95,8 @@ def create_node(
     if unlock_file is not None:
         settings["unlock_file"] = str(unlock_file.absolute())
     config = _checked(settings)
+    if unlock_file is not None and not unlock_file.absolute().parent.is_dir():
+        raise BadConfig(f"unlock file: there is no directory {unlock_file.absolute().parent}")
     paths = NodePaths(directory)
     try:
         paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)

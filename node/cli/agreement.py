@@ -155,7 +155,8 @@ def _describe(file: Path) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     say(f"{result['name']} (edition {result['serial']}) between {' and '.join(result['countries'])}")
-    say(f"signed by {' and '.join(result['signed_by']) or 'nobody'}")
+    missing = "" if result["in_force"] else ": not in force until both have signed"
+    say(f"signed by {' and '.join(result['signed_by']) or 'nobody'}{missing}")
     now = "valid now" if result["valid_now"] else "not valid now"
     say(f"from {result['not_before']} until {result['not_after']}, {now}")
     for country, fingerprint in result["fingerprints"].items():

@@ -94,6 +94,6 @@ def exchanges(directory: Directory, json: Json = False) -> None:
 
 def _show_exchanges(result: dict[str, Any]) -> None:
     for one in result["exchanges"]:
-        outcome = f", {one['outcome']}" if one["outcome"] else ""
+        outcome = f", {one['outcome']}" if one["outcome"] not in (None, "", one["state"]) else ""
         reason = f", {one['reason']}" if one["reason"] else ""
         say(f"{one['exchange']}  {one['role']:6} {one['peer']}  {one['state']}{outcome}{reason}")

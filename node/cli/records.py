@@ -43,6 +43,7 @@ def pull(
     with typed(json):
         import asyncio
 
+        _check_purpose(purpose)
         from node.audit_pull import pull as fetch
         from node.errors import BadConfig
         from protocol.audit.keys import parse_tls
@@ -75,10 +76,16 @@ def search(
 ) -> None:
     """Find entries, with both parts, and say whether there can be others; exit 1 if that is not certain."""
     with typed(json):
+        from node.errors import BadConfig
         from node.record_operations import exchange_of
         from protocol.audit.search import Criteria
         from protocol.audit.search import search as find
+        from protocol.statements import STATEMENTS
 
+        if kind and kind not in STATEMENTS:
+            # Nothing found of a type that does not exist would read like an answer.
+            known = ", ".join(sorted(STATEMENTS))
+            raise BadConfig(f"--type: there is no statement {kind}; there are {known}")
         criteria = Criteria(
             exchange=exchange_of(exchange) if exchange else None,
             peer=peer or None,
@@ -269,11 +276,21 @@ def _log_reading(ledger: Path, key: Path, purpose: str, scope: str, *, as_json: 
     """In a node's own directory the node logs it first; a copy was handed over by a pull, which logged it."""
     from crypto.sealing import public_key
 
+    _check_purpose(purpose)
     if not (ledger.parent / "node.toml").is_file():
         return None
     arguments = {"key": public_key(_private(key)).hex(), "purpose": purpose, "scope": scope}
     entry: int = perform(ledger.parent, "audit.read", arguments, as_json=as_json)["entry"]
     return entry
+
+
+def _check_purpose(purpose: str) -> None:
+    """What every node refuses is bad usage here, also where no node is asked."""
+    from node.errors import BadConfig
+    from node.records import PURPOSES
+
+    if purpose not in PURPOSES:
+        raise BadConfig(f"a log is read for one of: {', '.join(PURPOSES)}")
 
 
 def _time(text: str) -> int | None:
@@ -312,6 +329,25 @@ def _show_completeness(known: dict[str, Any]) -> None:
         say(f"   {known['findings']} finding(s): see concordat audit verify")
 
 
+def _show_trust(trust: dict[str, Any]) -> None:
+    for country, counts in trust["peers"].items():
+        now = ", suspended now" if counts["suspended_now"] else ""
+        say(
+            f"{country}: suspended {counts['suspended']} (for a conflict {counts['for_conflict']}), "
+            f"resumed {counts['resumed']}, successions {counts['successions']}{now}"
+        )
+    quorum, clock, succeeds = trust["quorum"], trust["clock"], trust["succeeds"]
+    if quorum["missed"]:
+        now = ", below it now" if quorum["below_now"] else ""
+        say(f"quorum: missed {quorum['missed']}, met again {quorum['met']}{now}")
+    if trust["after_quorum"] is not None:
+        say(f"entries after the quorum's last checkpoint: {trust['after_quorum']}")
+    if clock["steps"]:
+        say(f"clock: {clock['steps']} steps back, at most {clock['largest_ms']} ms")
+    if succeeds is not None:
+        say(f"succeeds {succeeds['origin']} of {succeeds['size']} entries, of which {succeeds['lost']} were lost")
+
+
 def _show_statistics(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         place = " ".join(row[name] for name in ("month", "direction", "peer", "modality", "purpose"))
@@ -320,4 +356,5 @@ def _show_statistics(result: dict[str, Any]) -> None:
         )
         reasons = "".join(f", {name} {row[name]}" for name in ("withheld", "refused", "failed") if row[name])
         say(f"{place}: {counts}{reasons}")
+    _show_trust(result["trust"])
     _show_completeness(result["completeness"])

@@ -54,7 +54,7 @@ def add_log(
 
 @app.command()
 def show(directory: Home, json: Json = False) -> None:
-    """The witness's verifier keys, the logs it knows, and forks it was shown."""
+    """The witness's verifier keys, the logs it knows, and forks it was shown. Stop a served witness first."""
     with typed(json):
         from node.witness_store import WitnessDirectory
 

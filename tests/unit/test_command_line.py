@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from node.cli.main import app
+from node.core import NodeCore
 
 EXAMPLE = Path(__file__).parents[2] / "examples/us-chile/agreement.toml"
 QUERY = ["--to", "US", "--modality", "face", "--purpose", "p", "--offence", "o", "--person", "s"]
@@ -170,3 +171,40 @@ def test_a_defect_shows_its_type_and_no_traceback(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr == "error: ZeroDivisionError\n"
     assert ended.stdout == ""
+
+
+def test_a_search_for_what_cannot_be_is_bad_usage(tmp_path: Path) -> None:
+    search = ("audit", "search", tmp_path, "--policy", tmp_path / "p", "--key", tmp_path / "k", "--json")
+    wrong = run(*search, "--type", "query.accept")
+    assert error_of(wrong, 2, "input") == "bad-config"
+    assert "query.accepted" in wrong.stdout
+
+
+def test_a_copy_is_read_for_a_purpose_of_the_law(tmp_path: Path) -> None:
+    for words in (("search",), ("stats",), ("report", "--output", tmp_path / "r")):
+        given = ("--policy", tmp_path / "p", "--key", tmp_path / "k", "--reading", "curiosity", "--json")
+        wrong = run("audit", *words, tmp_path, *given)
+        assert error_of(wrong, 2, "input") == "bad-config"
+        assert "lawfulness-check" in wrong.stdout
+
+
+def test_a_profile_from_elsewhere_is_made_known(node: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from node.profiles import builtin
+
+    known = replace(builtin("embedding-128"), name="faces-of-others")
+    file = tmp_path / "faces.json"
+    file.write_bytes(known.to_bytes())
+    assert json.loads(run("profile", "add", node, file, "--json").stdout)["digest"] == known.digest.hex()
+    with NodeCore.open(node) as core:
+        assert core.profile(known.digest).name == "faces-of-others"
+    other = file.rename(tmp_path / "faces.txt")
+    assert error_of(run("profile", "add", node, other, "--json"), 2, "input") == "bad-config"
+
+
+def test_a_missing_folder_for_the_unlock_file_leaves_no_directory(tmp_path: Path) -> None:
+    made = ("node", "init", tmp_path / "new", "--country", "CL", "--endpoint", "https://127.0.0.1:7443")
+    wrong = run(*made, "--unlock-file", tmp_path / "absent" / "unlock", "--json")
+    assert error_of(wrong, 2, "input") == "bad-config"
+    assert not (tmp_path / "new").exists()
