@@ -329,6 +329,25 @@ def _show_completeness(known: dict[str, Any]) -> None:
         say(f"   {known['findings']} finding(s): see concordat audit verify")
 
 
+def _show_trust(trust: dict[str, Any]) -> None:
+    for country, counts in trust["peers"].items():
+        now = ", suspended now" if counts["suspended_now"] else ""
+        say(
+            f"{country}: suspended {counts['suspended']} (for a conflict {counts['for_conflict']}), "
+            f"resumed {counts['resumed']}, successions {counts['successions']}{now}"
+        )
+    quorum, clock, succeeds = trust["quorum"], trust["clock"], trust["succeeds"]
+    if quorum["missed"]:
+        now = ", below it now" if quorum["below_now"] else ""
+        say(f"quorum: missed {quorum['missed']}, met again {quorum['met']}{now}")
+    if trust["after_quorum"] is not None:
+        say(f"entries after the quorum's last checkpoint: {trust['after_quorum']}")
+    if clock["steps"]:
+        say(f"clock: {clock['steps']} steps back, at most {clock['largest_ms']} ms")
+    if succeeds is not None:
+        say(f"succeeds {succeeds['origin']} of {succeeds['size']} entries, of which {succeeds['lost']} were lost")
+
+
 def _show_statistics(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         place = " ".join(row[name] for name in ("month", "direction", "peer", "modality", "purpose"))
@@ -337,4 +356,5 @@ def _show_statistics(result: dict[str, Any]) -> None:
         )
         reasons = "".join(f", {name} {row[name]}" for name in ("withheld", "refused", "failed") if row[name])
         say(f"{place}: {counts}{reasons}")
+    _show_trust(result["trust"])
     _show_completeness(result["completeness"])

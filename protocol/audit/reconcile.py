@@ -20,6 +20,7 @@ from protocol.agreement import Agreement
 from protocol.audit.coverage import check_coverage
 from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
 from protocol.audit.report import Finding, Findings, ReconcileReport, Rule
+from protocol.audit.trust import check_successions
 from protocol.audit.verify import AuditedLedger, LedgerInput, audit_ledger
 
 SKEW_TOLERANCE_MS: Final = limits.CLOCK_SKEW
@@ -59,6 +60,7 @@ def reconcile(
     _pair_by_hash(audited, counts, findings, both_opened=set(opened))
     _pair_by_content(opened, counts, findings, answer_deadline_ms, report_deadline_ms)
     check_coverage({name: one.entries for name, one in opened.items()}, agreements, findings)
+    check_successions({name: one.entries for name, one in opened.items()}, findings)
     return ReconcileReport(
         ok=not findings.kept and all(one.report.ok for one in audited.values()),
         ledgers={name: one.report for name, one in audited.items()},

@@ -62,6 +62,10 @@ class Rule(StrEnum):
     PEER_CONFLICT = "peer-conflict"
     CONFLICT_FORM = "conflict-form"
     CONFLICT_MISSING = "conflict-missing"
+    SUSPENSION = "suspension"
+    SUCCESSION = "succession"
+    QUORUM = "quorum"
+    CLOCK_STEP = "clock-step"
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class AuditReport:
         unchecked: What was not checked, and why, in plain words.
         statements: How many statements of each type; empty without an auditor's key.
         notices: What broke no rule and is shown all the same: successions, suspensions, missed quorums, clock steps.
+        after_quorum: Entries after the newest checkpoint that the policy's quorum cosigned; None without one.
     """
 
     ok: bool
@@ -153,6 +158,7 @@ class AuditReport:
     unchecked: tuple[str, ...] = ()
     statements: dict[str, int] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    after_quorum: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; the root in base64 as in the checkpoint."""
@@ -166,6 +172,7 @@ class AuditReport:
             "unchecked": list(self.unchecked),
             "statements": dict(sorted(self.statements.items())),
             "notices": list(self.notices),
+            "after_quorum": self.after_quorum,
         }
 
 

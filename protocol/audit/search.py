@@ -13,6 +13,7 @@ from typing import Any
 
 from crypto.textforms import encode_base64
 from protocol.audit.entries import Entry, country_of
+from protocol.audit.trust import trust_counts
 from protocol.audit.verify import AuditedLedger
 from protocol.statements import exchange_in_leaf
 from protocol.statements_records import PayloadsErased
@@ -135,7 +136,8 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
 
     Returns:
         ``rows``, one for each month (UTC, of the first entry), direction (``asked`` or ``answered``), peer,
-        modality and purpose; ``totals`` over all rows; ``statements`` by type; ``completeness`` as of ``search``.
+        modality and purpose; ``totals`` over all rows; ``statements`` by type; ``trust`` as of ``trust_counts``, with
+        ``after_quorum`` of the report; ``completeness`` as of ``search``.
     """
     country = country_of(ledger.entries)
     exchanges: dict[bytes, list[Entry]] = {}
@@ -154,6 +156,7 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
         "rows": [{**dict(zip(names, place, strict=True)), **_spread(rows[place])} for place in sorted(rows)],
         "totals": _spread(totals),
         "statements": dict(sorted(ledger.report.statements.items())),
+        "trust": trust_counts(ledger.entries) | {"after_quorum": ledger.report.after_quorum},
         "completeness": completeness(ledger),
     }
 

@@ -33,6 +33,8 @@ class Tree:
     Attributes:
         checkpoint: As published, if it can be parsed at all; see ``trusted``.
         trusted: Its signature is that of a log of the policy.
+        cosigned: The last cosigned checkpoint of the same log, if there is one.
+        quorum_size: Size of the newest checkpoint that the policy's quorum cosigned; None without one.
         size: Entries that should be there.
         entries: By index; None where an entry could not be read, or is not the one that was logged.
         leaves: The right leaf hashes, as far as the tree tells: for each tile of level 0 one string of hashes.
@@ -41,6 +43,8 @@ class Tree:
 
     checkpoint: Checkpoint | None = None
     trusted: bool = False
+    cosigned: Checkpoint | None = None
+    quorum_size: int | None = None
     size: int = 0
     entries: list[bytes | None] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
@@ -55,7 +59,9 @@ class Tree:
 def verify_tree(reader: LedgerReader, policy: LogPolicy, findings: Findings) -> Tree:
     """Check checkpoint, bundles and tiles against each other; add what is wrong to ``findings``."""
     tree = Tree()
-    tree.checkpoint, tree.trusted = read_head(reader, policy, findings)
+    head = read_head(reader, policy, findings)
+    tree.checkpoint, tree.trusted = head.checkpoint, head.trusted
+    tree.cosigned, tree.quorum_size = head.cosigned, head.quorum_size
     listed = read_listing(reader, findings)
     tree.size = _size(tree, listed)
     walked = min(tree.size, present(listed))

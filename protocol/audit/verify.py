@@ -17,6 +17,7 @@ from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.report import AuditReport, Findings, Rule
 from protocol.audit.retention import check_retention
 from protocol.audit.tree import Tree, check_seen, verify_tree
+from protocol.audit.trust import check_trust, previous_log
 from protocol.audit.witnesses import check_conflicts, notices
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
@@ -97,10 +98,15 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
     policy = _policy(given.policy, findings)
     _check_vkey(given.reader, policy, findings)
     tree = verify_tree(given.reader, policy, findings)
-    check_seen(tree, _seen(given.seen, policy, findings), findings)
     entries = _entries(given, tree, findings)
+    before = previous_log(entries)
+    held = [] if tree.cosigned is None else [("the ledger's own file cosigned", tree.cosigned)]
+    seen, of_before = _seen(given.seen, policy, before, findings)
+    check_seen(tree, [*held, *seen], findings)
     if given.statements:
         check_conflicts(given.reader, entries, findings)
+        check_trust(given.reader, entries, tree, of_before, findings)
+    after = None if tree.quorum_size is None else max(0, tree.size - tree.quorum_size)
     counts = Counter(entry.shared.type for entry in entries if entry.shared is not None)
     report = AuditReport(
         ok=not findings.kept,
@@ -111,7 +117,8 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
         dropped=findings.dropped,
         unchecked=tuple(findings.unchecked),
         statements=dict(counts),
-        notices=tuple(notices(entries)),
+        notices=(*_behind(policy, tree.quorum_size, after), *notices(entries)),
+        after_quorum=after,
     )
     return AuditedLedger(report, tuple(entries), tree.whole)
 
@@ -150,17 +157,29 @@ def _check_vkey(reader: LedgerReader, policy: LogPolicy, findings: Findings) -> 
         findings.add(Rule.VKEY, "not the key line of a log of the policy", _VKEY)
 
 
-def _seen(seen: Sequence[Seen], policy: LogPolicy, findings: Findings) -> list[tuple[str, Checkpoint]]:
-    """Only what a log of the policy signed counts: anybody can write down a size and a root."""
-    checked = []
+def _behind(policy: LogPolicy, size: int | None, after: int | None) -> list[str]:
+    if not after:
+        return []
+    return [f"the quorum {policy.quorum} cosigned {size} entries; {after} come after them"]
+
+
+def _seen(
+    seen: Sequence[Seen], policy: LogPolicy, before: NoteVerifier | None, findings: Findings
+) -> tuple[list[tuple[str, Checkpoint]], list[tuple[str, Checkpoint]]]:
+    """Those of this log, and those of the log that it succeeds.
+
+    Only what a log signed counts: anybody can write down a size and a root.
+    """
+    checked: list[tuple[str, Checkpoint]] = []
+    of_before: list[tuple[str, Checkpoint]] = []
+    places = [(log, checked) for log in policy.logs] + ([] if before is None else [(before, of_before)])
     for item in seen:
-        for log in policy.logs:
-            others: tuple[NoteVerifier, ...] = ()
+        for log, place in places:
             try:
-                checked.append((item.holder, open_checkpoint(item.note, log, others).checkpoint))
+                place.append((item.holder, open_checkpoint(item.note, log).checkpoint))
                 break
             except ConcordatError:
                 continue
         else:
             findings.note(f"The checkpoint held by {item.holder} is not signed by this log; it was ignored.")
-    return checked
+    return checked, of_before

@@ -7,10 +7,11 @@ import conflict_cases
 import files_cases
 import peer_cases
 import statement_cases
+import trust_cases
 from matrix import Cases
 
 
 def all_cases() -> Cases:
     """Every case of every family, in a fixed order."""
-    for family in (files_cases, checkpoint_cases, statement_cases, peer_cases, conflict_cases):
+    for family in (files_cases, checkpoint_cases, statement_cases, peer_cases, conflict_cases, trust_cases):
         yield from family.cases()
