@@ -12,7 +12,7 @@ from crypto.sealing import public_key
 from node.config import AuditorConfig, NodeConfig, NodePaths, split_endpoint
 from node.errors import BadConfig, NodeExists, StorageFailed
 from node.files import Files
-from node.keys import NodeKeys, create_keys
+from node.keys import NodeKeys, create_keys, read_unlock
 from node.tls import new_tls_key, self_signed
 from protocol.audit.keys import (
     format_certificate,
@@ -97,6 +97,8 @@ def create_node(
     config = _checked(settings)
     if unlock_file is not None and not unlock_file.absolute().parent.is_dir():
         raise BadConfig(f"unlock file: there is no directory {unlock_file.absolute().parent}")
+    if unlock_file is not None and unlock_file.exists():
+        read_unlock(unlock_file)
     paths = NodePaths(directory)
     try:
         paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)

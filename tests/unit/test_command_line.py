@@ -203,8 +203,10 @@ def test_a_profile_from_elsewhere_is_made_known(node: Path, tmp_path: Path) -> N
     assert error_of(run("profile", "add", node, other, "--json"), 2, "input") == "bad-config"
 
 
-def test_a_missing_folder_for_the_unlock_file_leaves_no_directory(tmp_path: Path) -> None:
+def test_an_unlock_file_that_will_not_do_leaves_no_directory(tmp_path: Path) -> None:
     made = ("node", "init", tmp_path / "new", "--country", "CL", "--endpoint", "https://127.0.0.1:7443")
-    wrong = run(*made, "--unlock-file", tmp_path / "absent" / "unlock", "--json")
-    assert error_of(wrong, 2, "input") == "bad-config"
+    (tmp_path / "short").write_text("short")
+    for unlock in (tmp_path / "absent" / "unlock", tmp_path / "short"):
+        wrong = run(*made, "--unlock-file", unlock, "--json")
+        assert error_of(wrong, 2, "input") == "bad-config"
     assert not (tmp_path / "new").exists()
