@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from nodes import World, ask, statements, until
 
-from crypto.note import open_note
+from crypto.note import CosignatureSigner, add_signatures, open_note
+from crypto.signing import SigningKey
 from node.core import NodeCore
 from node.errors import BelowQuorum
 from node.operations import OPERATIONS
@@ -88,3 +89,19 @@ async def test_a_witness_takes_only_what_continues_what_it_holds(world: World) -
             "CL", AddCheckpoint(head.size, tuple(ledger.consistency(head.size, longer.size)), grown)
         )
         assert us.core.seen("CL").size == longer.size
+
+
+def test_the_cosigned_file_holds_all_witnesses_of_a_checkpoint_that_is_no_longer_the_newest(
+    world: World,
+) -> None:
+    signers = [CosignatureSigner(f"w{n}.example", SigningKey.from_seed(bytes([n]) * 32), 1) for n in (1, 2)]
+    home = world.directories["US"]
+    lines = "".join(f"witness {one.verifier.name} {one.verifier.vkey}\n" for one in signers)
+    lines += "group both all w1.example w2.example\nquorum both\n"
+    data = (home / "ledger" / "policy").read_bytes().replace(b"quorum none\n", lines.encode())
+    policy = parse_policy(data)
+    with NodeCore.open(home) as core:
+        _, note = core.journal.ledger.published()
+        OPERATIONS["peer.suspend"](core, {"country": "CL", "reason": "grow"}, lambda _: None)
+        core.witnessing.take_cosigned(policy, add_signatures(note, signers))
+    assert policy.shortfall((home / "ledger" / "cosigned").read_bytes()) is None
