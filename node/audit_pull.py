@@ -17,7 +17,8 @@ from node.errors import PeerMisbehaved
 from node.files import Files
 from node.peer import Address, PeerClient
 from protocol import tiles
-from protocol.audit.witnesses import CONFLICT_NAME
+from protocol.audit.beside import BESIDE_NAME, FILES
+from protocol.audit.head import COSIGNED
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.conflict import MAX_CONFLICT_BYTES
 from protocol.descriptor import Descriptor
@@ -99,7 +100,7 @@ class _Pull:
             raise PeerMisbehaved(f"{self._address.country} serves no auditors")
         head = open_checkpoint(note, self._descriptor.ledger).checkpoint
         await self._tree(head)
-        await self._conflicts()
+        await self._beside(head)
         self._require_same_history(head)
         self._copy.write("checkpoint", note)
         vkey = f"{self._descriptor.ledger.vkey}\n"
@@ -122,16 +123,21 @@ class _Pull:
                 else:
                     self._copy.withdraw(leaf_hash)
 
-    async def _conflicts(self) -> None:
-        """The evidence against peers; a file once fetched never changes, its name is its digest."""
-        listing = await self.get("/v1/audit/conflicts", MAX_LISTING)
+    async def _beside(self, head: Checkpoint) -> None:
+        """Evidence against peers, successions and witnessed checkpoints; what is named by its digest never changes."""
+        listing = await self.get("/v1/audit/beside", MAX_LISTING)
         for path in (listing or b"").decode("ascii", "replace").splitlines():
-            if not CONFLICT_NAME.match(path):
-                raise PeerMisbehaved(f"{self._address.country} names a conflict file as none is named")
-            if self._copy.read(path, MAX_CONFLICT_BYTES) is None:
-                data = await self.get(f"/v1/audit/files/{path}", MAX_CONFLICT_BYTES)
-                if data is not None:
-                    self._copy.write(path, data)
+            if not BESIDE_NAME.match(path):
+                raise PeerMisbehaved(f"{self._address.country} names a file that stands beside no ledger")
+            if path not in FILES and self._copy.read(path, MAX_CONFLICT_BYTES) is not None:
+                continue
+            data = await self.get(f"/v1/audit/files/{path}", MAX_CONFLICT_BYTES)
+            if data is not None and not (path == COSIGNED and self._is_newer(data, head)):
+                self._copy.write(path, data)
+
+    def _is_newer(self, note: bytes, head: Checkpoint) -> bool:
+        """Cosigned while the tree was fetched: it covers entries that this copy does not have."""
+        return open_checkpoint(note, self._descriptor.ledger).checkpoint.size > head.size
 
     def _require_same_history(self, head: Checkpoint) -> None:
         """The copy's own last checkpoint must be a beginning of what is there now."""

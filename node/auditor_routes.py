@@ -24,7 +24,7 @@ from node.errors import UnknownCertificate
 from node.logging import log
 from node.records import PURPOSES, log_reading
 from protocol import limits, tiles
-from protocol.audit.witnesses import CONFLICT_NAME, DIRECTORY
+from protocol.audit.beside import BESIDE_NAME, DIRECTORIES, FILES
 from protocol.errors import BadMessage
 
 READING_LIFE_MS: Final = limits.DAY
@@ -63,7 +63,7 @@ class AuditorRoutes:
         """Add the routes; ``respond`` turns a typed error into the documented reply."""
         for path, handler in (
             ("/v1/audit/ledger", self._announce),
-            ("/v1/audit/conflicts", self._conflicts),
+            ("/v1/audit/beside", self._beside),
             ("/v1/audit/files/{path:.+}", self._file),
             ("/v1/audit/payloads/{bundle}", self._payloads),
         ):
@@ -116,10 +116,10 @@ class AuditorRoutes:
         return entry, head.size, note
 
     async def _file(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
-        """A tile or a bundle of the tree, or a conflict file, by its path."""
+        """A tile or a bundle of the tree, or a file beside it, by its path."""
         size = self._size(auditor)
         path = request.match_info["path"]
-        if CONFLICT_NAME.match(path):
+        if BESIDE_NAME.match(path):
             kept = await self._thread(_read, self._core.journal.ledger.directory / path)
             return web.Response(status=404) if kept is None else web.Response(body=kept)
         try:
@@ -131,15 +131,11 @@ class AuditorRoutes:
         data = await self._thread(_read, self._core.journal.ledger.directory / ref.path)
         return web.Response(status=404) if data is None else web.Response(body=data)
 
-    async def _conflicts(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
-        """The paths of all conflict files, one a line."""
+    async def _beside(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
+        """The paths of all files beside the tree that an audit reads, one a line."""
         self._size(auditor)
-        directory = self._core.journal.ledger.directory / DIRECTORY
-        names = await self._thread(
-            lambda: sorted(one.name for one in directory.iterdir()) if directory.is_dir() else []
-        )
-        paths = [f"{DIRECTORY}/{name}\n" for name in names]
-        return web.Response(text="".join(one for one in paths if CONFLICT_NAME.match(one.rstrip("\n"))))
+        paths = await self._thread(_files_beside, self._core.journal.ledger.directory)
+        return web.Response(text="".join(f"{path}\n" for path in paths))
 
     async def _payloads(self, request: web.Request, auditor: AuditorConfig) -> web.StreamResponse:
         """The payloads of the entries of one bundle: each with its length before it, 0 where there is none."""
@@ -160,6 +156,14 @@ class AuditorRoutes:
             data = b"" if box is None else box.to_bytes()
             parts += [len(data).to_bytes(_LENGTH_BYTES, "big"), data]
         return b"".join(parts)
+
+
+def _files_beside(ledger: Path) -> list[str]:
+    found = [name for name in FILES if (ledger / name).is_file()]
+    for name in DIRECTORIES:
+        if (ledger / name).is_dir():
+            found += sorted(f"{name}/{one.name}" for one in (ledger / name).iterdir())
+    return [path for path in found if BESIDE_NAME.match(path)]
 
 
 def split_payloads(data: bytes, count: int) -> list[bytes]:

@@ -14,6 +14,9 @@ from crypto.errors import InputError
 from crypto.note import MAX_NOTE_BYTES
 from node.files import Files
 from node.ledger_store import CHECKPOINT, COSIGNED, PAYLOADS, POLICY, SCRATCH, VKEY
+from protocol.audit.beside import DIRECTORIES
+from protocol.audit.trust import PREVIOUS
+from protocol.conflict import MAX_CONFLICT_BYTES
 from protocol.payload import MAX_PAYLOAD_BYTES
 from protocol.tiles import MAX_BUNDLE_BYTES
 
@@ -50,7 +53,11 @@ def copy_ledger(source: Path, target: Path, files: Files | None = None) -> int:
     note = (source / CHECKPOINT).read_bytes()
     for name in (VKEY, POLICY):
         count += _copy(source, target, Path(name), MAX_NOTE_BYTES, files)
-    for part, limit in (("tile", MAX_BUNDLE_BYTES), (PAYLOADS, MAX_PAYLOAD_BYTES)):
+    count += _copy(source, target, Path(PREVIOUS), MAX_NOTE_BYTES, files)
+    parts = {"tile": MAX_BUNDLE_BYTES, PAYLOADS: MAX_PAYLOAD_BYTES} | dict.fromkeys(
+        DIRECTORIES, MAX_CONFLICT_BYTES
+    )
+    for part, limit in parts.items():
         for path in sorted((source / part).rglob("*")):
             if not path.is_dir():
                 count += _copy(source, target, path.relative_to(source), limit, files)

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from ledgers import REQUESTED, intent, result
 
+from crypto.note import CosignatureSigner, add_signatures
 from crypto.sealing import public_key
+from crypto.signing import SigningKey
 from node.audit_files import DirectoryReader
 from node.audit_pull import LedgerWentBack, pull
 from node.auditor_routes import split_payloads
@@ -24,9 +26,10 @@ from node.server import PeerServer
 from node.setup import create_node, new_auditor, new_auditor_tls, read_auditor
 from node.tls import trust
 from protocol.audit.keys import BadAuditorKey, parse_private, parse_public_file, parse_tls
-from protocol.audit.report import AuditReport
+from protocol.audit.report import AuditReport, Rule
 from protocol.audit.verify import verify_ledger
 from protocol.errors import BadMessage
+from protocol.log_policy import parse_policy
 from protocol.messages import ErrorReply
 from protocol.statements import NoPrivatePart
 
@@ -141,6 +144,31 @@ async def test_evidence_against_peers_is_fetched_too(served: Served) -> None:
     assert (served.copy / name).read_bytes() == b"evidence"
     assert [one.name for one in (served.copy / "conflicts").iterdir()] == [kept.name]
     assert (await served.get("/v1/audit/files/conflicts/notes.txt"))[0] == 400
+
+
+async def test_a_copy_has_what_shows_that_the_quorum_was_met(served: Served) -> None:
+    """Without the witnessed checkpoint beside the tree, a pulled copy would fail where the node's own passes."""
+    witness = CosignatureSigner("w.example", SigningKey.from_seed(bytes(32)), 1)
+    policy_file = served.core.paths.ledger / "policy"
+    line = f"witness w.example {witness.verifier.vkey}\nquorum w.example\n".encode()
+    policy_file.write_bytes(policy_file.read_bytes().replace(b"quorum none\n", line))
+    _, note = served.core.journal.ledger.published()
+    served.core.witnessing.take_cosigned(
+        parse_policy(policy_file.read_bytes()), add_signatures(note, [witness])
+    )
+    accepted = served.copy / "successions" / f"CL-{bytes(32).hex()}"
+    for name in ("previous-checkpoint", accepted.relative_to(served.copy)):
+        target = served.core.paths.ledger / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(note)
+    await served.pull()
+    assert (served.copy / "cosigned").is_file()
+    assert (served.copy / "previous-checkpoint").read_bytes() == note
+    assert accepted.read_bytes() == note
+    rules = {finding.rule for finding in served.audit().findings}
+    assert Rule.CHECKPOINT_QUORUM not in rules
+    (served.copy / "cosigned").unlink()
+    assert Rule.CHECKPOINT_QUORUM in {finding.rule for finding in served.audit().findings}
 
 
 async def test_nothing_is_served_before_the_reading_is_logged(served: Served) -> None:
