@@ -14,7 +14,9 @@ from node.cli.common import Json, emit, read_file, say, typed, visible, write_ne
 if TYPE_CHECKING:
     from protocol.audit.verify import LedgerInput, Seen
 
-app = typer.Typer(help="Check ledgers from their bytes; read, keep or erase what they say.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check ledgers from their bytes; read, keep or erase what they say.", no_args_is_help=True
+)
 
 records.add_to(app)
 

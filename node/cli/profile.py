@@ -53,7 +53,9 @@ def _show(result: dict[str, Any]) -> None:
 
 @app.command()
 def fit(
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays: embeddings; subject says who each is.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.npz", help="Arrays: embeddings; subject says who each is.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the new profile.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new file, NAME.json.")],
     family: Annotated[str, typer.Option(help="embedding-128 or embedding-256.")] = "embedding-256",

@@ -345,7 +345,9 @@ def _show_trust(trust: dict[str, Any]) -> None:
     if clock["steps"]:
         say(f"clock: {clock['steps']} steps back, at most {clock['largest_ms']} ms")
     if succeeds is not None:
-        say(f"succeeds {succeeds['origin']} of {succeeds['size']} entries, of which {succeeds['lost']} were lost")
+        say(
+            f"succeeds {succeeds['origin']} of {succeeds['size']} entries, of which {succeeds['lost']} were lost"
+        )
 
 
 def _show_statistics(result: dict[str, Any]) -> None:
