@@ -45,6 +45,8 @@ lint: $(STAMP) ## Style, types, and the direction of imports
 	@$(BIN)/lint-imports
 
 bench: $(STAMP) ## Measure search, latency, ledger and real faces (20 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock || \
+	  echo "No fuzzer for this machine: the coverage-guided run will be skipped." >&2
 	@$(BIN)/python -m pytest -q -m bench tests/bench $(ARGS)
 
 mutants: $(STAMP) ## Break the code on purpose; the tests must notice
