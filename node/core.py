@@ -317,14 +317,24 @@ class NodeCore:
         ]
         return sorted(found, key=lambda one: one.fields.serial, reverse=True)
 
-    def current_agreement(self, peer: str) -> Agreement:
-        """The agreement under which a new query to this peer is asked; raises ``NoAgreement``."""
+    def usable_agreements(self, peer: str) -> list[Agreement]:
+        """The agreements under which a new query to this peer can be asked, the highest serial first.
+
+        If none is in force now, all of them: the refusal then says so, and is logged.
+
+        Raises:
+            NoAgreement: There is none with this peer.
+        """
         found = self.agreements_with(peer)
         if not found:
             raise NoAgreement(f"no agreement with {peer} is in force here")
         now = self.clock()
         valid = [one for one in found if one.fields.not_before_ms <= now < one.fields.not_after_ms]
-        return (valid or found)[0]
+        return valid or found
+
+    def current_agreement(self, peer: str) -> Agreement:
+        """The first of the usable agreements; raises ``NoAgreement``."""
+        return self.usable_agreements(peer)[0]
 
     def parties(self, country: str) -> Parties:
         """Both sides of an exchange with a peer; raises ``UnknownPeer``."""

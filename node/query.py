@@ -56,9 +56,13 @@ def _question(
     core: NodeCore, country: str, arguments: dict[str, Any]
 ) -> tuple[QueryRequest, Agreement, Probe]:
     core.roster.peer(country)
-    agreement = core.current_agreement(country)
     modality, purpose = text(arguments, "modality"), text(arguments, "purpose")
-    grant = _best_grant(agreement, core.country, modality, purpose)
+    asked = (
+        modality,
+        purpose,
+        *(text(arguments, name) for name in ("offence", "person_category", "legal_basis")),
+    )
+    agreement, grant = _best_grant(core.usable_agreements(country), core.country, asked)
     profile = core.profile(grant.profile_digest)
     sizes = core.sizes(profile)
     probe = Probe(profile, make_template(read_probe(text(arguments, "probe")), profile))
@@ -89,13 +93,25 @@ def _question(
     return request, agreement, probe
 
 
-def _best_grant(agreement: Agreement, own: str, modality: str, purpose: str) -> Grant:
-    """The grant that fits best; one that does not fit gives the profile under which the refusal is logged."""
+def _best_grant(agreements: list[Agreement], own: str, asked: tuple[str, ...]) -> tuple[Agreement, Grant]:
+    """The agreement and the grant that cover the question best; of equal ones the first.
 
-    def fit(grant: Grant) -> tuple[bool, bool, bool]:
-        return grant.requester == own, grant.modality == modality, purpose in grant.purposes
+    One that does not cover it gives the profile under which the refusal is logged.
+    """
+    modality, purpose, offence, person_category, legal_basis = asked
 
-    return max(agreement.fields.grants, key=fit)
+    def fit(pair: tuple[Agreement, Grant]) -> tuple[bool, ...]:
+        grant = pair[1]
+        return (
+            grant.requester == own,
+            grant.modality == modality,
+            purpose in grant.purposes,
+            offence in grant.offences,
+            person_category in grant.person_categories,
+            legal_basis in grant.legal_bases,
+        )
+
+    return max(((one, grant) for one in agreements for grant in one.fields.grants), key=fit)
 
 
 async def _ask(

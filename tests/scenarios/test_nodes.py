@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import PLAIN, World, ask, statements
+from nodes import PLAIN, World, ask, new_edition, statements
 
 from crypto.hitsearch.plain import PlainResponder
 from node.admin import call
@@ -51,6 +51,26 @@ async def test_own_policy_withholds_before_anything_is_encrypted(world: World) -
     assert asked == [*SETUP, "query.withheld"]
     assert answered == [*SETUP, "gallery.imported"]
     assert list((world.directories["CL"] / "exchange").rglob("*/*")) == []
+
+
+async def test_a_question_is_asked_under_the_agreement_that_covers_it(world: World) -> None:
+    """A second agreement of another name and a higher serial covers another offence; the first still stands."""
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        grants = us.core.current_agreement("CL").fields.grants
+        others = [grant.model_copy(update={"offences": ["smuggling"]}) for grant in grants]
+        second = await us.thread(
+            lambda: new_edition(us.core, cl.core, name="another agreement", grants=others)
+        )
+        assert us.core.current_agreement("CL").digest == second.digest
+        old = await ask(cl, world.arguments("known.npz:7"))
+        new = await ask(cl, world.arguments("known.npz:7", offence="smuggling"))
+        neither = await ask(cl, world.arguments("known.npz:7", offence="curiosity"))
+        asked = [cl.core.journal.open(index) for index in range(cl.core.journal.ledger.size)]
+    assert [old["outcome"], new["outcome"]] == ["hit", "hit"]
+    assert (neither["outcome"], neither["reason"]) == ("refused", "offence-not-covered")
+    under = [one.shared.agreement for one in asked if one is not None and one.shared.type == "query.intent"]
+    assert len(set(under)) == 2
+    assert under[1] == second.digest
 
 
 async def test_a_dishonest_requester_is_refused_before_any_work_on_both_ledgers(world: World) -> None:
