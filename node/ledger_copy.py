@@ -8,7 +8,9 @@ Source: specs/ledger.md, section "Durability".
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 from crypto.errors import InputError
 from crypto.note import MAX_NOTE_BYTES
@@ -19,6 +21,8 @@ from protocol.audit.trust import PREVIOUS
 from protocol.conflict import MAX_CONFLICT_BYTES
 from protocol.payload import MAX_PAYLOAD_BYTES
 from protocol.tiles import MAX_BUNDLE_BYTES
+
+_PASSES: Final = 100
 
 
 class CopyExists(InputError):
@@ -58,15 +62,28 @@ def copy_ledger(source: Path, target: Path, files: Files | None = None) -> int:
         DIRECTORIES, MAX_CONFLICT_BYTES
     )
     for part, limit in parts.items():
-        for path in sorted((source / part).rglob("*")):
-            if not path.is_dir():
-                count += _copy(source, target, path.relative_to(source), limit, files)
+        count += _copy_part(source, target, part, limit, files)
     files.write_atomic(target / CHECKPOINT, note, target / SCRATCH)
     return count + 1
 
 
+def _copy_part(source: Path, target: Path, part: str, limit: int, files: Files) -> int:
+    """Copy one directory. What vanished was replaced by something that may not have been listed: look again."""
+    for _ in range(_PASSES):
+        vanished: list[OSError] = []
+        paths = [
+            Path(directory, name).relative_to(source)
+            for directory, _, names in os.walk(source / part, onerror=vanished.append)
+            for name in names
+        ]
+        copied = [_copy(source, target, path, limit, files) for path in sorted(paths)]
+        if all(copied) and (not vanished or not (source / part).exists()):
+            return len(copied)
+    raise InputError(f"{source}: changes faster than it can be copied")
+
+
 def _copy(source: Path, target: Path, path: Path, limit: int, files: Files) -> int:
-    # A partial tile may be replaced by the full one between listing and reading.
+    # 0 when a partial tile was replaced by the full one between listing and reading
     data = files.read(source / path, limit)
     if data is None:
         return 0
