@@ -46,6 +46,7 @@ def copy_ledger(source: Path, target: Path, files: Files | None = None) -> int:
 
     Raises:
         CopyExists: ``target`` is there.
+        InputError: The ledger changes faster than it can be listed.
         OSError: A file could not be read or written.
     """
     files = files or Files()
