@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from crypto import merkle
 from crypto.errors import BadEncoding
-from crypto.note import Ed25519Signer, Ed25519Verifier, MlDsaSigner
+from crypto.note import Ed25519Signer, Ed25519Verifier, MlDsaSigner, MlDsaVerifier
 from node.files import Files
 from node.ledger_errors import LedgerDamaged, LedgerRolledBack, LedgerUnavailable
 from node.ledger_tree import Edge, TileReader
@@ -46,6 +46,12 @@ class LedgerView:
     def verifier(self) -> Ed25519Verifier:
         """The key that verifies this ledger's checkpoints."""
         return self._signer.verifier
+
+    @property
+    def verifiers(self) -> tuple[Ed25519Verifier, MlDsaVerifier]:
+        """Both keys that verify this ledger's checkpoints."""
+        first, second = self._signers
+        return first.verifier, second.verifier
 
     @property
     def vkey(self) -> str:

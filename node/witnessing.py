@@ -21,7 +21,7 @@ from node.witness_state import OwnCheckpoint, WitnessState
 from protocol.checkpoint import TreeHead, open_checkpoint
 from protocol.conflict import Conflict, Rule
 from protocol.errors import BadMessage, EvidenceRejected
-from protocol.evidence import ForkedLedger, NotConsistent, verify_continues
+from protocol.evidence import ForkedLedger, NotConsistent, UnneededProof, verify_continues
 from protocol.exchange.parties import Parties
 from protocol.log_policy import LogPolicy
 from protocol.messages import ErrorReply, ExchangeStatus, ReceiptReply
@@ -95,7 +95,9 @@ class Witnessing:
         parties = self._parties(country)
         ledger = self._journal.ledger
         try:
-            found = open_witnessed(note, ledger.verifier, parties.peer.witness, self.root_at, self._clock())
+            log, *more = ledger.verifiers
+            witness = parties.peer.witness
+            found = open_witnessed(note, log, witness, self.root_at, self._clock(), tuple(more))
         except OwnLedgerContradicted as error:
             self._contradicted(error)
             raise
@@ -201,6 +203,8 @@ class Witnessing:
         head, now_ms = signed.checkpoint.head, self._clock()
         try:
             verify_continues(signed, request.old_size, list(request.proof), held)
+        except UnneededProof as error:
+            raise EvidenceRejected(str(error), error.code) from None
         except (ForkedLedger, NotConsistent) as error:
             rule: Rule = "fork" if isinstance(error, ForkedLedger) else "inconsistent"
             seen = row.seen_checkpoint if row is not None else b""

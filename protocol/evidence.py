@@ -71,6 +71,10 @@ class NotConsistent(BadProof):
     code = "not-consistent"
 
 
+class UnneededProof(NotConsistent):
+    """A proof where there is nothing to prove: from an empty tree, or to the very tree held. It accuses nobody."""
+
+
 class NotIncluded(BadProof):
     """An inclusion proof that does not verify."""
 
@@ -154,6 +158,7 @@ def verify_evidence(
         ForkedLedger: Same size, different root.
         RolledBackLedger: Smaller than what we hold, yet with an entry that came later.
         NotConsistent: The consistency proof does not verify.
+        UnneededProof: There is one, and nothing to prove.
         NotIncluded: The inclusion proof does not verify.
         BadOpening: The opening does not belong to the leaf.
         WrongStatement: Another type than expected.
@@ -199,6 +204,8 @@ def verify_continues(
     try:
         merkle.verify_consistency(seen.size, seen.root, head.size, head.root, proof)
     except BadProof as error:
+        if seen.size in (0, head.size):
+            raise UnneededProof(str(error)) from None
         raise NotConsistent(str(error)) from None
 
 
@@ -210,6 +217,7 @@ __all__ = [
     "NotIncluded",
     "RolledBackLedger",
     "StaleCheckpoint",
+    "UnneededProof",
     "VerifiedEntry",
     "WrongStatement",
     "verify_continues",

@@ -22,6 +22,7 @@ from crypto.note import (
     NoteVerifier,
     add_signatures,
     cosignature_time,
+    open_note,
     parse_note,
 )
 from crypto.signing import SigningKey, VerifyKey
@@ -88,11 +89,20 @@ def witness_signer(country: str, identity: SigningKey, now_ms: int) -> Cosignatu
 def cosign(checkpoint: bytes, log: NoteVerifier, signer: CosignatureSigner) -> bytes:
     """A witnessed checkpoint of a stored, verified note: the log's own lines, then our cosignature.
 
-    Lines of others are left out: what is returned to a log says only what the sender vouches for.
+    Lines of others are left out: what is returned to a log says only what the sender vouches for. Of the log's own
+    each key has one line, the one that was verified comes first, and those that a message has no room for are left out.
     """
     note = parse_note(checkpoint)
-    own = tuple(line for line in note.signatures if line.name == log.name)
-    return add_signatures(Note(note.text, own).to_bytes(), [signer])
+    by_key: dict[bytes, NoteSignature] = {}
+    for line in note.signatures:
+        if line.name == log.name:
+            by_key.setdefault(line.key_id, line)
+    own = sorted(by_key.values(), key=lambda line: line.key_id != log.key_id)
+    while True:
+        made = add_signatures(Note(note.text, tuple(own)).to_bytes(), [signer])
+        if len(made) <= limits.MAX_WITNESSED or len(own) < 2:
+            return made
+        own.pop()
 
 
 def open_witnessed(
@@ -101,6 +111,7 @@ def open_witnessed(
     witness: CosignatureVerifier,
     root_at: Callable[[int], bytes | None],
     now_ms: int,
+    also: tuple[NoteVerifier, ...] = (),
 ) -> Witnessed:
     """Check what a peer returns as our own checkpoint.
 
@@ -110,9 +121,11 @@ def open_witnessed(
         witness: The peer's cosigning key.
         root_at: The root of our ledger at a size, None beyond its end.
         now_ms: The time.
+        also: The other keys of our log: each signed whatever we published, so a line that fails or is gone is the
+            peer's doing.
 
     Raises:
-        BadCosignature: Not signed by our log, not cosigned by this peer, or cosigned in the future.
+        BadCosignature: Not signed by our log with each of its keys, not cosigned by this peer, or from the future.
         OwnLedgerContradicted: Signed by our log, but our ledger has no such tree.
     """
     try:
@@ -125,6 +138,7 @@ def open_witnessed(
     if known != head.root:
         what = "a longer ledger" if known is None else "another ledger"
         raise OwnLedgerContradicted(f"this node signed {what} of size {head.size}", head.size, data)
+    note = _as_we_signed(data, log, also)
     line = _line_of(signed.note, witness)
     try:
         witness.check(signed.note.text, line.payload)
@@ -133,8 +147,20 @@ def open_witnessed(
         raise BadCosignature(str(error)) from None
     if time_s * 1000 > now_ms + limits.CLOCK_SKEW:
         raise BadCosignature("cosigned in the future")
-    own = tuple(item for item in signed.note.signatures if item.name == log.name)
-    return Witnessed(head, witness.name, Note(signed.note.text, (*own, line)).to_bytes(), time_s)
+    return Witnessed(head, witness.name, Note(note.text, (*note.verified, line)).to_bytes(), time_s)
+
+
+def _as_we_signed(data: bytes, log: NoteVerifier, also: tuple[NoteVerifier, ...]) -> Note:
+    """The note, in which nothing counts but what our own keys signed; none of them may be missing."""
+    try:
+        note = open_note(data, (log, *also))
+    except BadSignature as error:
+        raise BadCosignature(f"a signature of this node's log was changed: {error}") from None
+    for key in also:
+        if not note.is_signed_by(key):
+            raise BadCosignature(f"without the signature of this node's log by key {key.key_id.hex()}")
+    by_key = {line.key_id: line for line in note.verified}
+    return Note(note.text, note.signatures, tuple(by_key.values()))
 
 
 def _line_of(note: Note, witness: CosignatureVerifier) -> NoteSignature:
