@@ -18,6 +18,8 @@ class Context(StrEnum):
     CIPHERTEXT = "concordat/v1/ciphertext"
     ANSWER = "concordat/v1/answer"
     MASK_STREAM = "concordat/v1/mask-stream"
+    UNIFORM_HALF = "concordat/v1/uniform-half"
+    KEY_STREAM = "concordat/v1/key-stream"
     SEED_COMMITMENT = "concordat/v1/seed-commitment"
     GALLERY_BLOCK = "concordat/v1/gallery-block"
     GALLERY_STATE = "concordat/v1/gallery-state"

@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 
 from crypto.hitsearch.packing import Words
-from crypto.hitsearch.parameters import SEED_BYTES
 
 ParmsId = tuple[int, int, int, int]
 
@@ -22,12 +21,11 @@ _HEADER: Final = struct.Struct("<HBBBBHQ")
 _MAGIC: Final = 0xA15E
 _VERSION: Final = (4, 3)
 _NO_COMPRESSION: Final = 0
-_BLAKE2XB: Final = 1
 _CIPHERTEXT: Final = struct.Struct(
     "<4QBQQQdQ"
 )  # level, NTT flag, size, degree, primes, scale, correction factor
 _WORDS_OFFSET: Final = _CIPHERTEXT.size + _HEADER.size + 8
-_SEED_SIZE: Final = _HEADER.size + 1 + SEED_BYTES
+_PLAINTEXT: Final = struct.Struct("<4QQd")  # level, words, scale
 
 
 class MemoryFile:
@@ -79,11 +77,10 @@ def _array(words: bytes) -> bytes:
     return container(struct.pack("<Q", len(words) // 8) + words)
 
 
-def ciphertext_body(level: ParmsId, degree: int, primes: int, words: Words, seed: bytes | None) -> bytes:
-    """A ciphertext of two polynomials in NTT form: all words, or those of the first and the seed of the second."""
+def ciphertext_body(level: ParmsId, degree: int, primes: int, words: Words) -> bytes:
+    """A ciphertext of two polynomials in NTT form."""
     head = _CIPHERTEXT.pack(*level, 1, 2, degree, primes, 1.0, 1)
-    tail = b"" if seed is None else container(bytes([_BLAKE2XB]) + seed)
-    return head + _array(words.astype("<u8").tobytes()) + tail
+    return head + _array(words.astype("<u8").tobytes())
 
 
 def switch_keys_body(level: ParmsId, slots: int, keys: dict[int, list[bytes]]) -> bytes:
@@ -96,10 +93,16 @@ def switch_keys_body(level: ParmsId, slots: int, keys: dict[int, list[bytes]]) -
     return b"".join(parts)
 
 
-def plaintext_body(coefficients: Words) -> bytes:
-    """A plaintext in coefficient form."""
-    head = struct.pack("<4QQd", 0, 0, 0, 0, len(coefficients), 1.0)
-    return head + _array(coefficients.astype("<u8").tobytes())
+def plaintext_body(words: Words, level: ParmsId = (0, 0, 0, 0)) -> bytes:
+    """A plaintext in coefficient form, or with a level in NTT form. A secret key has the same form."""
+    return _PLAINTEXT.pack(*level, len(words), 1.0) + _array(words.astype("<u8").tobytes())
+
+
+def words_of_plaintext(body: bytes, count: int) -> Words:
+    """All words of a plaintext that SEAL wrote."""
+    offset = _PLAINTEXT.size + _HEADER.size + 8
+    _expect(len(body) == offset + count * 8)
+    return np.frombuffer(body, dtype="<u8", count=count, offset=offset).astype(np.uint64)
 
 
 def words_of_ciphertext(body: bytes, count: int) -> Words:
@@ -111,31 +114,6 @@ def words_of_ciphertext(body: bytes, count: int) -> Words:
 def correction_factor_of(body: bytes) -> int:
     """The BGV correction factor of a ciphertext that SEAL wrote."""
     return int(_CIPHERTEXT.unpack_from(body)[-1])
-
-
-def split_seeded(body: bytes, count: int) -> tuple[Words, bytes]:
-    """The words of the first polynomial and the seed of the second, of a seeded ciphertext that SEAL wrote."""
-    end = _WORDS_OFFSET + count * 8
-    _expect(len(body) == end + _SEED_SIZE)
-    words = np.frombuffer(body, dtype="<u8", count=count, offset=_WORDS_OFFSET).astype(np.uint64)
-    return words, body[-SEED_BYTES:]
-
-
-def split_switch_keys(body: bytes, count: int) -> list[list[tuple[Words, bytes]]]:
-    """The non-empty entries of seeded key-switching keys that SEAL wrote, in its order."""
-    one = _HEADER.size + _WORDS_OFFSET + count * 8 + _SEED_SIZE
-    (slots,) = struct.unpack_from("<Q", body, 32)
-    offset = 40
-    result = []
-    for _ in range(slots):
-        (digits,) = struct.unpack_from("<Q", body, offset)
-        offset += 8
-        if digits:
-            parts = [body[offset + i * one + _HEADER.size : offset + (i + 1) * one] for i in range(digits)]
-            result.append([split_seeded(part, count) for part in parts])
-            offset += digits * one
-    _expect(offset == len(body))
-    return result
 
 
 def _expect(holds: bool) -> None:

@@ -1,4 +1,4 @@
-"""The responder's randomness for one block: masks and flooding digits, expanded from a seed.
+"""The responder's randomness for one query and its blocks: masks, tokens, guards, flooding, expanded from a seed.
 
 The seed is drawn from the operating system once per attempt and committed to on the ledger, so that an audit can
 repeat the answer. Every (exchange, attempt, block, purpose) has a stream of its own; nothing is ever drawn twice.
@@ -11,28 +11,29 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from crypto.contexts import Context, hash_fields
 from crypto.hitsearch.packing import Slots, Words
+from crypto.hitsearch.sampling import keystream
 
 SEED_LENGTH: Final = 32
 
 
 class MaskStream:
-    """Uniform values for one block of one attempt.
+    """Uniform values for one block of one attempt, or for what is done once for all blocks.
 
     Args:
         seed: 32 bytes from the operating system, fresh for every attempt at an answer.
         exchange_id: The exchange that the answer belongs to.
-        block_index: Position of the block in the gallery.
+        block_index: Position of the block in the gallery; None for the steps before any block.
         attempt: Number of the attempt; a retry never shares a stream with the attempt before it.
     """
 
-    def __init__(self, seed: bytes, exchange_id: bytes, block_index: int, attempt: int) -> None:
+    def __init__(self, seed: bytes, exchange_id: bytes, block_index: int | None, attempt: int) -> None:
         if len(seed) != SEED_LENGTH:
             raise ValueError(f"a mask seed has {SEED_LENGTH} bytes")
-        self._binding = (seed, exchange_id, attempt.to_bytes(8, "big"), block_index.to_bytes(8, "big"))
+        block = b"query" if block_index is None else block_index.to_bytes(8, "big")
+        self._binding = (seed, exchange_id, attempt.to_bytes(8, "big"), block)
 
     def masks(self, label: bytes, count: int, modulus: int) -> Slots:
         """Uniform over 1..modulus-1, for a modulus of 2^16 + 1: never zero, since a zero mask would be a false hit."""
@@ -52,7 +53,19 @@ class MaskStream:
                 return kept
             drawn *= 2
 
+    def tokens(self, count: int) -> Slots:
+        """The one-time tokens of a block's slots, uniform over 0..65535."""
+        raw = self._keystream(b"token", 2 * count)
+        return np.frombuffer(raw, dtype=">u2").astype(np.int64)
+
+    def number(self, label: bytes, bits: int) -> int:
+        """Uniform over 0..2^bits - 1."""
+        raw = self._keystream(b"number/" + label, (bits + 7) // 8)
+        return int.from_bytes(raw, "big") >> (-bits % 8)
+
+    def key(self, label: bytes) -> bytes:
+        """32 bytes that seed the small polynomials of a fresh encryption of zero."""
+        return hash_fields(Context.MASK_STREAM, *self._binding, b"small/" + label)
+
     def _keystream(self, label: bytes, length: int) -> bytes:
-        key = hash_fields(Context.MASK_STREAM, *self._binding, label)
-        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-        return encryptor.update(bytes(length)) + encryptor.finalize()
+        return keystream(hash_fields(Context.MASK_STREAM, *self._binding, label), length)

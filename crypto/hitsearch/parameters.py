@@ -19,7 +19,7 @@ from crypto.hitsearch.threshold import Centring, ThresholdPolynomial, centre, po
 from crypto.profiles import PLAINTEXT_MODULUS, SearchProfile
 
 DEGREE: Final = 16384
-SEED_BYTES: Final = 64
+SEED_BYTES: Final = 32
 MAX_MODULUS_BITS: Final = 430  # 128-bit security at degree 16384 by the newer tables; SEAL itself allows 438
 SPECIAL_BITS: Final = 60
 MAX_DATA_BITS: Final = (
@@ -32,6 +32,11 @@ FLOOD_UNIFORMS: Final = 4
 FLOOD_DIGITS: Final = 3
 MIN_FLOOD_BITS: Final = 36
 SETTLED_BITS: Final = 1.0  # noise further above the floor is worth one more switch before flooding
+# A probe may carry this many bits more noise than an honest one before the canary has spoiled every slot; all that the
+# plan promises about the gallery holds up to there.
+TOLERANCE_BITS: Final = 10.0
+CANARY_BITS: Final = 7.0  # an honest probe's canary stays this far below the modulus (standard deviation)
+SUM_RADIX: Final = 4  # rotations of one key that a step of the slot sum takes: 3 of them, for two doublings
 # Both factors of a product carry the secret key, and SEAL's rounding has a mean, so the noise of one factor is a
 # random walk over the key's coefficients: four standard deviations of that walk are two bits.
 PRODUCT_MARGIN_BITS: Final = 2.0
@@ -74,6 +79,7 @@ class Plan:
     special_prime: int
     baby_steps: int
     stages: tuple[Stage, ...]
+    guard_stages: tuple[Stage, ...]
 
     @property
     def secure(self) -> bool:
@@ -102,8 +108,33 @@ class Plan:
 
     @property
     def rotation_steps(self) -> tuple[int, ...]:
-        """Row rotations for which the requester makes keys."""
+        """Row rotations at every level, for which the requester makes keys."""
         return tuple(sorted({1, self.baby_steps} - {self.profile.n}))
+
+    @property
+    def sum_steps(self) -> tuple[int, ...]:
+        """Row rotations by which a value is summed over a whole row, ascending powers of ``SUM_RADIX``."""
+        steps = [1]
+        while steps[-1] * SUM_RADIX < self.degree // 2:
+            steps.append(steps[-1] * SUM_RADIX)
+        return tuple(steps)
+
+    @property
+    def guard_steps(self) -> tuple[int, ...]:
+        """Row rotations that the slot sum needs beyond ``rotation_steps``; their keys work at ``guard_level``."""
+        return tuple(step for step in self.sum_steps if step not in self.rotation_steps)
+
+    @property
+    def guard_level(self) -> int:
+        """Data primes left where validity and canary join the answer: one above the flooding."""
+        return self.stage("flooding").level + 1
+
+    @property
+    def canary_scale_bits(self) -> int:
+        """log2 of the canary's secret scalar M0, rounded down."""
+        modulus = sum(log2(q) for q in self.data_primes)
+        spread = 2 * uniform_plain_bits(self.degree)
+        return int(modulus - CANARY_BITS - log2(self.plain_modulus) - honest_probe_bits(self.degree) - spread)
 
     @cached_property
     def centring(self) -> Centring:
@@ -122,13 +153,24 @@ class Plan:
 
     @property
     def keys_bytes(self) -> int:
-        """Exact length of a set of evaluation keys: public key, relinearisation key, one key per rotation."""
-        one = self._words_bytes((*self.data_primes, self.special_prime)) + SEED_BYTES
-        return one * (1 + self.levels * (1 + len(self.rotation_steps)))
+        """Exact length of a set of evaluation keys: a seed, and the first halves of all keys."""
+        whole = self._words_bytes((*self.data_primes, self.special_prime))
+        guard = self._words_bytes((*self.data_primes[: self.guard_level], self.special_prime))
+        return (
+            SEED_BYTES
+            + self._words_bytes(self.data_primes)
+            + whole * self.levels * (1 + len(self.rotation_steps))
+            + guard * self.guard_level * (len(self.guard_steps) + 1)
+        )
 
     @property
     def answer_block_bytes(self) -> int:
-        """Exact length of the answer for one block: c0 and c1 at the last prime."""
+        """Exact length of the answer for one block: two ciphertexts, hits and tokens, at the last prime."""
+        return 2 * self.answer_ciphertext_bytes
+
+    @property
+    def answer_ciphertext_bytes(self) -> int:
+        """Exact length of one ciphertext of an answer: c0 and c1 at the last prime."""
         return 2 * self._words_bytes(self.data_primes[:1])
 
     @property
@@ -145,11 +187,10 @@ class Plan:
     def answer_budgets(self) -> range:
         """Noise budgets, in whole bits, that an honest answer can have when it is opened.
 
-        Flooding is by far the largest part of its noise, and the greatest of so many sums of four uniform terms is
-        always near four standard deviations; one bit is allowed on both sides.
+        Flooding and canary are by far the largest part of its noise, and the greatest of so many sums is always near
+        four standard deviations; one bit is allowed on both sides.
         """
-        spread = (FLOOD_DIGITS + 1) * log2(self.plain_modulus) + 0.5 * log2(FLOOD_UNIFORMS / 12)
-        largest = spread - log2(self.data_primes[1]) + 2
+        largest = self.stage("flooding").noise_bits - log2(self.data_primes[1]) + 2
         expected = int(log2(self.data_primes[0]) - 1 - largest)
         return range(expected - 1, expected + 2)
 
@@ -171,7 +212,7 @@ class Plan:
         numbers = (p.n, p.bound, p.norm, p.threshold, self.degree, self.plain_modulus, self.baby_steps)
         primes = (*self.data_primes, self.special_prime)
         drops = tuple(s.level * 100 + s.dropped_bits for s in self.stages)
-        flooding = (FLOOD_UNIFORMS, FLOOD_DIGITS)
+        flooding = (FLOOD_UNIFORMS, FLOOD_DIGITS, int(TOLERANCE_BITS), int(CANARY_BITS), SUM_RADIX)
         groups = (numbers, primes, drops, flooding)
         return hash_fields(Context.PLAN, *(b"".join(v.to_bytes(8, "big") for v in group) for group in groups))
 
@@ -188,6 +229,29 @@ def noise_floor_bits(degree: int) -> float:
     return log2(PLAINTEXT_MODULUS) + 0.5 * log2((1 + 2 * degree / 3) / 3)
 
 
+def uniform_plain_bits(degree: int) -> float:
+    """Growth of noise by a product with a plaintext whose coefficients are uniform modulo t."""
+    return log2(PLAINTEXT_MODULUS) - 0.5 * log2(12) + 0.5 * log2(degree)
+
+
+def honest_probe_bits(degree: int) -> float:
+    """Noise of an honest probe after re-randomisation: its own error, and a fresh encryption of zero."""
+    error = log2(PLAINTEXT_MODULUS) + log2(ERROR_STD)
+    return _sum_bits(error, error + 0.5 * log2(4 * degree / 3 + 1))
+
+
+def _rotation_bits(degree: int) -> float:
+    """Noise that one key switch adds."""
+    # q_max / P costs MAX_DATA_BITS - SPECIAL_BITS bits; the digits of at most a dozen primes add up
+    growth = 0.5 * log2(degree) + 0.5 * log2(12 / 3) + MAX_DATA_BITS - SPECIAL_BITS
+    return _sum_bits(noise_floor_bits(degree), log2(PLAINTEXT_MODULUS) + log2(ERROR_STD) + growth)
+
+
+def _product_bits(left: float, right: float, degree: int) -> float:
+    """Noise of a relinearised product, before its switch."""
+    return _sum_bits(left + right + 0.5 * log2(degree) + PRODUCT_MARGIN_BITS, _rotation_bits(degree))
+
+
 def plan_stages(
     profile: SearchProfile, degree: int, baby_steps: int
 ) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
@@ -200,19 +264,15 @@ def plan_stages(
         ImpossibleProfile: Even the largest primes leave too much noise for the last steps.
     """
     t_bits = log2(PLAINTEXT_MODULUS)
-    ring = 0.5 * log2(degree)
     floor = noise_floor_bits(degree)
     leaves = polynomial(centre(profile).roots, PLAINTEXT_MODULUS).leaves
     tree = len(leaves).bit_length() - 1
-    uniform_plain = t_bits - 0.5 * log2(12) + ring
-    query = _sum_bits(floor, t_bits + log2(ERROR_STD))
-    # q_max / P costs MAX_DATA_BITS - SPECIAL_BITS bits; the digits of at most a dozen primes add up
-    switch_key = t_bits + log2(ERROR_STD) + ring + 0.5 * log2(12 / 3) + MAX_DATA_BITS - SPECIAL_BITS
-    rotation = _sum_bits(floor, switch_key)
-    rotated = _sum_bits(query, rotation + log2(baby_steps))
+    uniform_plain = uniform_plain_bits(degree)
+    query = honest_probe_bits(degree) + TOLERANCE_BITS
+    rotated = _sum_bits(query, _rotation_bits(degree) + log2(baby_steps))
 
     def product(a: float, b: float) -> float:
-        return _sum_bits(a + b + ring + PRODUCT_MARGIN_BITS, rotation)
+        return _product_bits(a, b, degree)
 
     left = floor
     stages: list[tuple[str, float, int, float]] = []
@@ -249,6 +309,8 @@ def plan_stages(
     stages.append(("before flooding", flooded, 0, flooded))
     flood = (FLOOD_DIGITS + 1) * t_bits + 0.5 * log2(FLOOD_UNIFORMS / 12)
     second = int(flood + TAIL_BITS) + 4 - LAST_BITS
+    # an honest probe's canary, relative to the modulus of that level, is part of the answer's noise
+    flood = _sum_bits(flood, LAST_BITS + second - 2 - CANARY_BITS)
     stages.append(("flooding", flood, second, _sum_bits(flood - (second - 1), floor)))
     drops = [bits for _, _, bits, _ in stages if bits]
     sizes = (LAST_BITS, *reversed(drops))
@@ -259,6 +321,58 @@ def plan_stages(
         level -= 1 if bits else 0
     _check_room(placed, sizes)
     return tuple(placed), sizes
+
+
+def plan_guards(profile: SearchProfile, degree: int, sizes: tuple[int, ...], guard_level: int) -> tuple[Stage, ...]:
+    """Simulate the noise of the validity check, for the noisiest probe that passes the canary.
+
+    Args:
+        profile: Whose bound fixes the polynomial.
+        degree: N.
+        sizes: Bits of the data primes, the last kept first.
+        guard_level: Data primes left where the result joins the answer.
+
+    Raises:
+        ImpossibleProfile: The noise leaves no room, or the check is deeper than the levels above ``guard_level``.
+    """
+    floor = noise_floor_bits(degree)
+    uniform_plain = uniform_plain_bits(degree)
+    probe = honest_probe_bits(degree) + TOLERANCE_BITS
+    level = len(sizes)
+    stages: list[Stage] = []
+
+    def step(name: str, noise: float, at: int) -> float:
+        bits = sizes[at - 1]
+        after = _sum_bits(noise - (bits - 1), floor)
+        stages.append(Stage(f"validity: {name}", at, noise, bits, after))
+        return after
+
+    squares = step("squares", _product_bits(probe, probe, degree), level)
+    weighted = step("weights", probe + uniform_plain, level)
+    linear = _sum_bits(squares + uniform_plain, probe - (sizes[level - 1] - 1) + uniform_plain)
+    linear = step("repetition and norm", linear, level - 1)
+    depth = 1
+    if profile.bound % 2:
+        weighted = step("first factor", _product_bits(weighted, squares, degree), level - 1)
+        depth = 2
+    if profile.bound >= 2:
+        quadratic = step("fourth powers", _product_bits(squares, squares, degree), level - 1)
+        quadratic = _sum_bits(quadratic, squares + log2(2 * profile.bound**2))
+        depth = 2
+        for number in range(1, profile.bound // 2):
+            quadratic = step(f"factor {number + 1}", _product_bits(quadratic, quadratic, degree), level - depth)
+            depth += 1
+        weighted = step("range", _product_bits(weighted, quadratic, degree), level - depth)
+        depth += 1
+    if level - depth < guard_level:
+        raise ImpossibleProfile(f"entries up to {profile.bound} need {depth} levels above the answer's last steps")
+    passed = sum(sizes[guard_level : level - depth]) - (level - depth - guard_level)
+    settled = _sum_bits(max(weighted, linear) - passed, floor)
+    summed = settled + log2(degree) + 1  # roundings have a mean, so the sum's add linearly
+    stages.append(Stage("validity: sum", guard_level, summed, 0, summed))
+    step("randomised", summed + uniform_plain + 0.5, guard_level)
+    _check_room(stages, sizes)
+    return tuple(stages)
 
 
 def _weight_bits(leaf: tuple[int, ...]) -> float:
@@ -286,13 +400,13 @@ def friendly_primes(bits: int, degree: int) -> tuple[int, ...]:
     found: list[int] = []
     candidate = ((1 << (bits - 1)) // step + 1) * step + 1
     while candidate.bit_length() == bits and len(found) < 16:
-        if _is_prime(candidate):
+        if is_prime(candidate):
             found.append(candidate)
         candidate += step
     return tuple(found)
 
 
-def _is_prime(n: int) -> bool:
+def is_prime(n: int) -> bool:
     """Miller-Rabin with the twelve bases that are exact below 3.3e24."""
     bases = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
     if any(n % p == 0 for p in bases):
@@ -355,12 +469,18 @@ def plan_for(profile: SearchProfile) -> Plan:
             f"a threshold polynomial of degree {profile.roots} needs a modulus of {total} bits; "
             f"128-bit security at degree {DEGREE} allows {MAX_MODULUS_BITS}: raise the threshold or lower the norm"
         )
-    plan = Plan(profile, DEGREE, data, special, baby, stages)
+    bits = tuple(q.bit_length() for q in data)
+    guards = plan_guards(profile, DEGREE, bits, _flooding_level(stages) + 1)
+    plan = Plan(profile, DEGREE, data, special, baby, stages, guards)
     if plan.flood_ratio_bits < MIN_FLOOD_BITS:
         raise ImpossibleProfile(
             f"flooding hides the noise by {plan.flood_ratio_bits:.1f} bits only, of {MIN_FLOOD_BITS} wanted"
         )
     return plan
+
+
+def _flooding_level(stages: tuple[Stage, ...]) -> int:
+    return next(stage.level for stage in stages if stage.name == "flooding")
 
 
 def baby_steps_for(n: int) -> int:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import Slots
 from crypto.hitsearch.parameters import SEED_BYTES, Plan
-from crypto.hitsearch.requester import check_template
+from crypto.hitsearch.requester import Opened, check_template
 from crypto.hitsearch.responder import check_block
 
 
@@ -33,21 +34,22 @@ class PlainBlock:
     templates: NDArray[np.int64]
 
 
-def masked_values(
+def answer_values(
     probe: NDArray[np.int64], block: NDArray[np.int64], plan: Plan, stream: MaskStream
-) -> Slots:
-    """What an honest answer decrypts to, slot by slot: ``r * P(u^2) mod t``."""
+) -> Opened:
+    """What an honest answer decrypts to, slot by slot: ``r * P(u^2)`` and ``r' * P(u^2) + token``, mod t."""
     t = plan.plain_modulus
     centring = plan.centring
     u = centring.scale * (block @ probe) - centring.offset
     w = u * u % t
-    value = stream.masks(b"hits", plan.degree, t)
+    value = np.ones_like(w)
     for leaf in plan.polynomial.leaves:
         total = np.zeros_like(w)
         for coefficient in (1, *reversed(leaf)):
             total = (total * w + coefficient) % t
         value = value * total % t
-    return value
+    hits = stream.masks(b"hits", plan.degree, t) * value % t
+    return Opened(hits, (stream.masks(b"tokens", plan.degree, t) * value + stream.tokens(plan.degree)) % t)
 
 
 class PlainRequester:
@@ -72,19 +74,21 @@ class PlainRequester:
         return self._seed
 
     def evaluation_keys(self) -> bytes:
-        """Zeros of the exact length."""
-        return bytes(self.plan.keys_bytes)
+        """A digest of the secret, padded to the exact length: the same at every call, another for another secret."""
+        digest = hash_fields(Context.KEY_STREAM, self._seed, b"plain")
+        return digest.ljust(self.plan.keys_bytes, b"\0")
 
-    def encrypt(self, template: NDArray[np.int8]) -> bytes:
-        """The template in the clear, padded to the exact length."""
+    def encrypt(self, template: NDArray[np.int8], seed: bytes | None = None) -> bytes:
+        """The template in the clear, padded to the exact length; the seed changes nothing."""
         check_template(template, self.plan.profile)
         return template.tobytes().ljust(self.plan.query_bytes, b"\0")
 
-    def open_block(self, answer: bytes) -> Slots:
-        """The values of the block."""
+    def open_block(self, answer: bytes) -> Opened:
+        """The values and tokens of the block."""
         if len(answer) != self.plan.answer_block_bytes:
             raise BadCiphertext(f"an answer block of this profile has {self.plan.answer_block_bytes} bytes")
-        return np.frombuffer(answer, dtype=">u4", count=self.plan.degree).astype(np.int64)
+        both = np.frombuffer(answer, dtype=">u4", count=2 * self.plan.degree).astype(np.int64)
+        return Opened(both[: self.plan.degree], both[self.plan.degree :])
 
 
 class PlainResponder:
@@ -97,8 +101,8 @@ class PlainResponder:
             )
         self.plan = plan
 
-    def prepare(self, query: bytes) -> PlainQuery:
-        """Read the probe back."""
+    def prepare(self, query: bytes, stream: MaskStream) -> PlainQuery:
+        """Read the probe back; nothing here is random."""
         if len(query) != self.plan.query_bytes:
             raise BadCiphertext(f"an encrypted probe of this profile has {self.plan.query_bytes} bytes")
         values = np.frombuffer(query, dtype=np.int8, count=self.plan.profile.n).astype(np.int64)
@@ -110,9 +114,10 @@ class PlainResponder:
         return PlainBlock(templates.astype(np.int64))
 
     def answer(self, prepared: PlainQuery, block: PlainBlock, stream: MaskStream) -> bytes:
-        """The masked values, padded to the exact length."""
-        values = masked_values(prepared.template, block.templates, self.plan, stream)
-        return values.astype(">u4").tobytes().ljust(self.plan.answer_block_bytes, b"\0")
+        """The masked values and tokens, padded to the exact length."""
+        opened = answer_values(prepared.template, block.templates, self.plan, stream)
+        both = np.concatenate([opened.values, opened.tokens])
+        return both.astype(">u4").tobytes().ljust(self.plan.answer_block_bytes, b"\0")
 
     def answer_once(self, prepared: PlainQuery, templates: NDArray[np.int8], stream: MaskStream) -> bytes:
         """The same for a block that is not kept."""

@@ -6,16 +6,37 @@ Source: specs/matching.md, sections 2 and 6.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadEncoding, BadTemplate
-from crypto.hitsearch.keyset import KeySet, pack_seeded, unpack_answer
-from crypto.hitsearch.packing import Slots, spread_probe
+from crypto.hitsearch.keymaking import KeyMaker
+from crypto.hitsearch.keyset import pack_polynomial, query_part, unpack_answer
+from crypto.hitsearch.modular import add
+from crypto.hitsearch.packing import Slots, Words, spread_probe
 from crypto.hitsearch.parameters import SEED_BYTES, Plan
 from crypto.hitsearch.seal import Bgv
 from crypto.profiles import SearchProfile
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One answer block in clear.
+
+    Attributes:
+        values: Shape ``(block_size,)``; 0 is a hit, everything else is uniform noise.
+        tokens: Shape ``(block_size,)``; where there is a hit, its token, 0..65535; uniform noise elsewhere.
+    """
+
+    values: Slots
+    tokens: Slots
+
+    def hits(self) -> list[tuple[int, int]]:
+        """Slot and token of each hit."""
+        return [(int(slot), int(self.tokens[slot])) for slot in np.flatnonzero(self.values == 0)]
 
 
 class Requester:
@@ -23,7 +44,7 @@ class Requester:
 
     Args:
         plan: Parameters, from ``plan_for``.
-        seed: 64 secret bytes that the secret key is derived from.
+        seed: 32 secret bytes that the secret key and the evaluation keys are derived from.
     """
 
     def __init__(self, plan: Plan, seed: bytes) -> None:
@@ -31,9 +52,9 @@ class Requester:
             raise BadEncoding(f"the secret of a query key has {SEED_BYTES} bytes")
         self.plan = plan
         self._seed = bytes(seed)
-        derived = Bgv(plan, prng_seed=self._seed)
-        self._secret = derived.key_generator().secret_key()
         self._bgv = Bgv(plan)
+        self._maker = KeyMaker(self._bgv, self._seed)
+        self._secret = self._bgv.load_secret_key(self._maker.secret_words)
 
     @classmethod
     def generate(cls, plan: Plan) -> Requester:
@@ -46,49 +67,50 @@ class Requester:
         return cls(plan, secret)
 
     def secret(self) -> bytes:
-        """The 64 secret bytes, for sealing at rest only."""
+        """The 32 secret bytes, for sealing at rest only."""
         return self._seed
 
     def evaluation_keys(self) -> bytes:
-        """A fresh set of evaluation keys, exactly ``plan.keys_bytes`` long.
+        """The evaluation keys of this secret, exactly ``plan.keys_bytes`` long, the same at every call.
 
         They let a responder compute on this requester's probes and reveal nothing of the secret key (RLWE).
-        Made anew at every call: store the bytes that a peer has been given.
         """
-        bgv, plan = self._bgv, self.plan
-        generator = bgv.key_generator(self._secret)
-        zero = bgv.secret_encryptor(self._secret).encrypt_zero_symmetric(bgv.key_level)
-        public = bgv.seeded_parts(zero, plan.levels + 1)
-        relin = bgv.switch_key_parts(generator.create_relin_keys())[0]
-        rotations = {}
-        for step in plan.rotation_steps:
-            made = generator.create_galois_keys([bgv.rotation_element(step)])
-            rotations[step] = bgv.switch_key_parts(made)[0]
-        return KeySet(public, relin, rotations).to_bytes(plan)
+        return self._maker.evaluation_keys().to_bytes(self.plan)
 
-    def encrypt(self, template: NDArray[np.int8]) -> bytes:
+    def encrypt(self, template: NDArray[np.int8], seed: bytes | None = None) -> bytes:
         """Encrypt one probe, exactly ``plan.query_bytes`` long.
 
         Args:
             template: Shape ``(n,)``, a well-formed template of the plan's profile.
+            seed: 32 secret bytes, fresh for every probe; from the operating system if None.
 
         Raises:
             BadTemplate: The vector is not one; the message names no entry.
         """
         check_template(template, self.plan.profile)
-        bgv, plan = self._bgv, self.plan
-        plain = bgv.encode(spread_probe(template, plan.degree))
-        made = bgv.secret_encryptor(self._secret).encrypt_symmetric(plain)
-        return pack_seeded(bgv.seeded_parts(made, plan.levels), plan.data_primes, plan.degree)
+        return self.encrypt_slots(spread_probe(template, self.plan.degree), seed or os.urandom(SEED_BYTES))
 
-    def open_block(self, answer: bytes) -> Slots:
-        """Decrypt one answer block: shape ``(block_size,)``; 0 is a hit, everything else is uniform noise.
+    def encrypt_slots(self, slots: Slots, seed: bytes) -> bytes:
+        """Encrypt any values, one a slot, in the form of a probe: nothing is checked."""
+        plan = self.plan
+        public = hash_fields(Context.KEY_STREAM, self._seed, b"query seed", seed)
+        zero = self._maker.sample_of_zero(public, query_part(plan), b"query error/" + seed)
+        message = self._bgv.slots_ntt_words(slots).reshape(-1, plan.degree)
+        rows = [add(z, m, q) for z, m, q in zip(zero, message, plan.data_primes, strict=False)]
+        return public + pack_polynomial(np.concatenate(rows), plan.data_primes, plan.degree)
+
+    def open_block(self, answer: bytes) -> Opened:
+        """Decrypt one answer block.
 
         Raises:
             BadCiphertext: Not in the exact form of an answer block, or its noise is not what an honest search leaves:
                 a responder that crafts answers must not learn about the key from how they are taken.
         """
-        ciphertext = self._bgv.load_full(unpack_answer(answer, self.plan), level=1)
+        values, tokens = (self._decrypt(words) for words in unpack_answer(answer, self.plan))
+        return Opened(values, tokens)
+
+    def _decrypt(self, words: Words) -> Slots:
+        ciphertext = self._bgv.load_full(words, level=1)
         if self._bgv.noise_budget(self._secret, ciphertext) not in self.plan.answer_budgets:
             raise BadCiphertext("the noise of an answer block is not what an honest search leaves")
         return self._bgv.decrypt(self._secret, ciphertext)

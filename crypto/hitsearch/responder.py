@@ -7,15 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crypto.errors import BadTemplate
-from crypto.hitsearch.keyset import KeySet, pack_answer, unpack_query
+from crypto.hitsearch.flooding import Flood, FreshZeros
+from crypto.hitsearch.guards import GuardKeys, Guards, Validity, canary, spoilers
+from crypto.hitsearch.keyset import (
+    KeySet,
+    pack_answer,
+    public_part,
+    restrict,
+    rotation_element,
+    uniform_half,
+    unpack_query,
+)
 from crypto.hitsearch.masks import MaskStream
-from crypto.hitsearch.packing import diagonals
-from crypto.hitsearch.parameters import FLOOD_DIGITS, FLOOD_UNIFORMS, Plan
+from crypto.hitsearch.packing import Slots, Words, diagonals
+from crypto.hitsearch.parameters import Plan
 from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext, keep_large_allocations
 
 Observer = Callable[[str], None]
@@ -27,9 +38,10 @@ def _ignore(_: str) -> None:
 
 @dataclass(frozen=True)
 class PreparedQuery:
-    """A probe after re-randomisation and baby steps: one ciphertext per rotation."""
+    """A probe after re-randomisation and baby steps: one ciphertext per rotation, and what guards the answer."""
 
     rotations: tuple[Ciphertext, ...]
+    guards: Guards
 
 
 @dataclass(frozen=True)
@@ -56,9 +68,23 @@ class Responder:
         keys = KeySet.from_bytes(evaluation_keys, plan)
         self.plan = plan
         self._bgv = Bgv(plan)
-        self._encryptor = self._bgv.public_encryptor(self._bgv.load_public_key(*keys.public))
-        self._relin = self._bgv.load_relin_keys(keys.relin)
-        self._galois = self._bgv.load_galois_keys(keys.rotations)
+        guard = Bgv(plan, plan.guard_level)
+        whole: dict[int, list[Words]] = {}
+        last: dict[int, list[Words]] = {}
+        for name, digits in keys.pairs(plan):
+            if name.levels == plan.levels:
+                whole[name.element] = digits
+            else:
+                last[name.element] = digits
+        self._relin = self._bgv.load_relin_keys(whole.pop(0))
+        self._galois = self._bgv.load_galois_keys(whole)
+        for step in set(plan.sum_steps) & set(plan.rotation_steps):
+            element = rotation_element(step, plan.degree)
+            last[element] = restrict(whole[element], plan, plan.guard_level)
+        self._validity = Validity(self._bgv, self._relin, GuardKeys(guard, guard.load_galois_keys(last)))
+        uniform = uniform_half(keys.seed, public_part(plan), plan.degree)
+        self._zeros = FreshZeros(self._bgv, keys.public, uniform)
+        self._flood = Flood(self._bgv)
         self._observe = observe
         self._constants = self._threshold_constants()
 
@@ -70,23 +96,37 @@ class Responder:
             for leaf in self.plan.polynomial.leaves
         ]
 
-    def prepare(self, query: bytes) -> PreparedQuery:
-        """Rebuild the probe from its words, re-randomise it, and rotate it once for all blocks.
+    def prepare(self, query: bytes, stream: MaskStream) -> PreparedQuery:
+        """Rebuild the probe from its words, re-randomise it, compute the guards, and rotate it once for all blocks.
+
+        Args:
+            query: Exactly ``plan.query_bytes``.
+            stream: Fresh randomness of this exchange and attempt, for the steps before any block.
 
         Raises:
             BadCiphertext: The probe is not in the exact form of the plan.
         """
-        bgv, plan = self._bgv, self.plan
         self._observe("rebuild and re-randomise")
-        words, seed = unpack_query(query, plan)
-        probe = bgv.add(
-            bgv.load_seeded(words, seed, plan.levels), bgv.public_zero(self._encryptor, plan.levels)
-        )
+        probe = self._rerandomise(self._rebuild(query), stream)
+        guards = self._guard(probe, stream)
         self._observe("baby steps")
         rotations = [probe]
-        for _ in range(plan.baby_steps - 1):
-            rotations.append(bgv.rotate(rotations[-1], 1, self._galois))
-        return PreparedQuery(tuple(rotations))
+        for _ in range(self.plan.baby_steps - 1):
+            rotations.append(self._bgv.rotate(rotations[-1], 1, self._galois))
+        return PreparedQuery(tuple(rotations), guards)
+
+    def _rebuild(self, query: bytes) -> Ciphertext:
+        return self._bgv.load_full(unpack_query(query, self.plan), self.plan.levels)
+
+    def _rerandomise(self, probe: Ciphertext, stream: MaskStream) -> Ciphertext:
+        """A probe whose words the requester did not choose."""
+        return self._bgv.add(probe, self._zeros.fresh(stream, b"probe", self.plan.levels))
+
+    def _guard(self, probe: Ciphertext, stream: MaskStream) -> Guards:
+        self._observe("validity")
+        validity = self._validity.check(probe, stream)
+        self._observe("canary")
+        return Guards(validity, canary(self._bgv, probe, stream))
 
     def encode(self, templates: NDArray[np.int8]) -> EncodedBlock:
         """Encode one block for many queries.
@@ -129,11 +169,31 @@ class Responder:
     ) -> bytes:
         scores = self._scores(prepared, terms)
         self._observe("threshold polynomial")
-        masked = self._threshold(scores, stream)
-        self._observe("flooding and last switch")
-        flooded = self._flood(masked, stream)
+        hits, tokens = self._threshold(scores, stream)
+        self._observe("tokens, guards, flooding and last switch")
+        tokens = self._bgv.plus_plain(tokens, self._bgv.encode(stream.tokens(self.plan.degree)))
+        words = [
+            self._finish(one, prepared.guards, stream, label)
+            for one, label in ((hits, b"hits"), (tokens, b"tokens"))
+        ]
         self._observe("pack")
-        return pack_answer(self._bgv.words_of(flooded, 1), self.plan)
+        return pack_answer(*words, self.plan)
+
+    def _finish(self, masked: Ciphertext, guards: Guards, stream: MaskStream, label: bytes) -> Words:
+        """From a masked value at the guard level to the words of the answer."""
+        bgv, level = self._bgv, self.plan.stage("flooding").level
+        guarded = self._spoil(masked, guards, stream, label)
+        flooded = self._hide_noise(bgv.drop_to(guarded, level), stream, label)
+        return bgv.words_of(bgv.drop_to(flooded, 1), 1)
+
+    def _spoil(self, masked: Ciphertext, guards: Guards, stream: MaskStream, label: bytes) -> Ciphertext:
+        """Add the guards: nothing for an honest probe, uniform values in every slot for another."""
+        return self._bgv.add(masked, spoilers(self._bgv, guards, stream, label))
+
+    def _hide_noise(self, value: Ciphertext, stream: MaskStream, label: bytes) -> Ciphertext:
+        """A fresh encryption of zero, and uniform noise far above the plan's bound."""
+        fresh = self._zeros.fresh(stream, b"answer/" + label, self.plan.stage("flooding").level)
+        return self._flood.add_to(self._bgv.add(value, fresh), stream, label)
 
     def _scores(
         self, prepared: PreparedQuery, terms: Iterator[tuple[int, int, Plaintext | None]]
@@ -158,20 +218,27 @@ class Responder:
                 total = summand
         return bgv.drop_to(total, plan.levels - 1)
 
-    def _threshold(self, scores: Ciphertext, stream: MaskStream) -> Ciphertext:
-        """r * P(w) with a fresh non-zero r per slot: zero on hits, uniform elsewhere."""
+    def _threshold(self, scores: Ciphertext, stream: MaskStream) -> tuple[Ciphertext, Ciphertext]:
+        """r * P(w) and r' * P(w) at the guard level, with fresh non-zero factors per slot: zero on hits only."""
         bgv, plan = self._bgv, self.plan
         u = bgv.plus_plain(scores, bgv.constant(-plan.centring.offset))
         w = bgv.product(u, u, self._relin)
         powers = self._powers(w)
-        mask = stream.masks(b"hits", plan.degree, plan.plain_modulus)
-        factors = [self._masked_leaf(powers, mask)]
-        for index in range(1, len(plan.polynomial.leaves)):
-            factors.append(self._leaf(powers, index))
-        while len(factors) > 1:
-            pairs = zip(factors[::2], factors[1::2], strict=True)
-            factors = [bgv.product(left, right, self._relin) for left, right in pairs]
-        return bgv.drop_to(factors[0], plan.stage("before flooding").level)
+        plain = [self._leaf(powers, index) for index in range(1, len(plan.polynomial.leaves))]
+        masked = [
+            self._masked_leaf(powers, self._mask(stream, label)) for label in (b"hits", b"tokens")
+        ]
+        while plain:
+            # The masked leaves are the two versions of factor 0; the others pair up among themselves.
+            last = len(plain) == 1
+            masked = [bgv.product(one, plain[0], self._relin, drop=not last) for one in masked]
+            pairs = zip(plain[1::2], plain[2::2], strict=True)
+            plain = [bgv.product(left, right, self._relin) for left, right in pairs]
+        first, second = (bgv.drop_to(one, plan.guard_level) for one in masked)
+        return first, second
+
+    def _mask(self, stream: MaskStream, label: bytes) -> Slots:
+        return stream.masks(label, self.plan.degree, self.plan.plain_modulus)
 
     def _powers(self, w: Ciphertext) -> list[Ciphertext]:
         """w, w^2, ... up to the highest power a leaf needs, all at the level of the leaves."""
@@ -198,7 +265,7 @@ class Responder:
             total = bgv.add_into(total, bgv.times_plain(power, scalar))
         return total
 
-    def _masked_leaf(self, powers: list[Ciphertext], mask: NDArray[np.int64]) -> Ciphertext:
+    def _masked_leaf(self, powers: list[Ciphertext], mask: Slots) -> Ciphertext:
         """The first leaf times the mask: folding it in here spends its noise where a switch recovers it."""
         bgv, t = self._bgv, self.plan.plain_modulus
         level = self.plan.stage("leaves").level
@@ -210,27 +277,6 @@ class Responder:
                 scaled = bgv.encode_ntt(mask * coefficient % t, level)
                 total = bgv.add_into(total, bgv.times_plain(power, scaled))
         return bgv.plus_plain(total, bgv.encode(mask * coefficients[0] % t))
-
-    def _flood(self, masked: Ciphertext, stream: MaskStream) -> Ciphertext:
-        """Hide the noise: a fresh encryption of zero, uniform noise far above the plan's bound, the last switch."""
-        bgv, plan = self._bgv, self.plan
-        level = plan.stage("flooding").level
-        fresh = bgv.public_zero(self._encryptor, level)
-        noise = bgv.constant_pair(1, level)  # a second half that SEAL wants to see; taken away again below
-        for digit in reversed(range(FLOOD_DIGITS)):
-            for uniform in range(FLOOD_UNIFORMS):
-                values = stream.digits(b"flood/%d/%d" % (uniform, digit), plan.degree, plan.plain_modulus)
-                noise = bgv.plus_plain(noise, bgv.coefficients(values))
-            noise = self._times_t(noise, level)
-        without = bgv.constant_pair(-(plan.plain_modulus**FLOOD_DIGITS), level)
-        hidden = bgv.add(bgv.add(masked, fresh), without)
-        return bgv.drop_to(bgv.add_into(hidden, noise), 1)
-
-    def _times_t(self, value: Ciphertext, level: int) -> Ciphertext:
-        """t = 2 * 32768 + 1 times a ciphertext: t itself is no plaintext."""
-        bgv = self._bgv
-        half = bgv.times_plain(value, bgv.constant_ntt((self.plan.plain_modulus - 1) // 2, level))
-        return bgv.add(bgv.add(half, half), value)
 
 
 def check_block(templates: NDArray[np.int8], plan: Plan) -> None:

@@ -10,7 +10,6 @@ Source: specs/matching.md, section 6.
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, cast
@@ -28,10 +27,9 @@ from crypto.hitsearch.containers import (
     container,
     correction_factor_of,
     plaintext_body,
-    split_seeded,
-    split_switch_keys,
     switch_keys_body,
     words_of_ciphertext,
+    words_of_plaintext,
 )
 from crypto.hitsearch.packing import Slots, Words
 from crypto.hitsearch.parameters import Plan
@@ -65,22 +63,21 @@ def _saved_body(thing: Any) -> bytes:
 class Bgv:
     """One BGV context with the plan's parameters, and the operations of the search on it.
 
+    All randomness is the caller's: SEAL's own generators are never used.
+
     Args:
         plan: The parameters.
-        prng_seed: 64 bytes that fix SEAL's random stream. Every call then draws the *same* stream, so such a context
-            may make one object only, and only where determinism is wanted (a secret key from its seed, test vectors).
+        levels: Data primes of this context; the plan's by default. A context of the last few serves what happens there.
     """
 
-    def __init__(self, plan: Plan, prng_seed: bytes | None = None) -> None:
+    def __init__(self, plan: Plan, levels: int | None = None) -> None:
         self.plan = plan
+        self.levels = plan.levels if levels is None else levels
+        self.primes = plan.data_primes[: self.levels]
         parameters = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE(BGV_SCHEME))
         parameters.set_poly_modulus_degree(plan.degree)
-        primes = (*plan.data_primes, plan.special_prime)
-        parameters.set_coeff_modulus([sealapi.Modulus(q) for q in primes])
+        parameters.set_coeff_modulus([sealapi.Modulus(q) for q in (*self.primes, plan.special_prime)])
         parameters.set_plain_modulus(plan.plain_modulus)
-        if prng_seed is not None:
-            words = list(struct.unpack("<8Q", prng_seed))
-            parameters.set_random_generator(sealapi.Blake2xbPRNGFactory(words))
         level = sealapi.SEC_LEVEL_TYPE.TC128 if plan.secure else sealapi.SEC_LEVEL_TYPE.NONE
         self.context = sealapi.SEALContext(parameters, True, level)
         if not self.context.parameters_set():
@@ -94,9 +91,9 @@ class Bgv:
         """Number of data primes -> SEAL's identifier of that level."""
         ids: dict[int, Any] = {}
         key = self.context.first_parms_id()
-        level = self.plan.levels
+        level = self.levels
         filler = np.ones(2 * level * self.plan.degree, dtype=np.uint64)
-        body = ciphertext_body(key, self.plan.degree, level, filler, None)
+        body = ciphertext_body(key, self.plan.degree, level, filler)
         walker = self._load(sealapi.Ciphertext(), body, AssertionError)
         while True:
             ids[level] = key
@@ -108,37 +105,28 @@ class Bgv:
 
     # -- words in and out --
 
-    def load_seeded(self, words: Words, seed: bytes, level: int) -> Ciphertext:
-        """A ciphertext at a level, from the words of c0 (NTT form) and the seed that c1 expands from."""
-        body = ciphertext_body(self.parms_ids[level], self.plan.degree, level, words, seed)
-        return self._load(sealapi.Ciphertext(), body, BadCiphertext)
-
     def load_full(self, words: Words, level: int) -> Ciphertext:
         """A ciphertext at a level, from the words of c0 and c1 (NTT form)."""
-        body = ciphertext_body(self.parms_ids[level], self.plan.degree, level, words, None)
+        body = ciphertext_body(self.parms_ids[level], self.plan.degree, level, words)
         return self._load(sealapi.Ciphertext(), body, BadCiphertext)
 
-    def load_public_key(self, words: Words, seed: bytes) -> Any:
-        """The public key from the words of its first half and the seed of the second."""
-        return self._load(sealapi.PublicKey(), self._key_body(words, seed), BadKeys)
-
-    def load_relin_keys(self, digits: list[tuple[Words, bytes]]) -> Any:
-        """The relinearisation key, one (words, seed) for each data prime."""
-        keys = {0: [self._key_body(*digit) for digit in digits]}
+    def load_relin_keys(self, digits: list[Words]) -> Any:
+        """The relinearisation key, one pair of polynomials for each data prime."""
+        keys = {0: self._key_bodies(digits)}
         return self._load(sealapi.RelinKeys(), switch_keys_body(self.key_level, 1, keys), BadKeys)
 
-    def load_galois_keys(self, by_step: dict[int, list[tuple[Words, bytes]]]) -> Any:
-        """Rotation keys by step."""
-        keys = {
-            (self.rotation_element(step) - 1) // 2: [self._key_body(*digit) for digit in digits]
-            for step, digits in by_step.items()
-        }
-        return self._load(
-            sealapi.GaloisKeys(), switch_keys_body(self.key_level, self.plan.degree, keys), BadKeys
-        )
+    def load_galois_keys(self, by_element: dict[int, list[Words]]) -> Any:
+        """Keys of automorphisms by Galois element: rotations of rows, and the exchange of the rows."""
+        keys = {(element - 1) // 2: self._key_bodies(digits) for element, digits in by_element.items()}
+        body = switch_keys_body(self.key_level, self.plan.degree, keys)
+        return self._load(sealapi.GaloisKeys(), body, BadKeys)
 
-    def _key_body(self, words: Words, seed: bytes) -> bytes:
-        return ciphertext_body(self.key_level, self.plan.degree, self.plan.levels + 1, words, seed)
+    def _key_bodies(self, digits: list[Words]) -> list[bytes]:
+        return [ciphertext_body(self.key_level, self.plan.degree, self.levels + 1, words) for words in digits]
+
+    def load_secret_key(self, words: Words) -> Any:
+        """The secret key from its words at all data primes and the special prime (NTT form)."""
+        return self._load(sealapi.SecretKey(), plaintext_body(words, self.key_level), AssertionError)
 
     def _load(self, target: Any, body: bytes, error: type[Exception]) -> Any:
         try:
@@ -147,14 +135,6 @@ class Bgv:
         except (RuntimeError, ValueError) as problem:
             raise error("the words do not form a valid object of this plan") from problem
         return target
-
-    def seeded_parts(self, serializable: Any, primes: int) -> tuple[Words, bytes]:
-        """Words of c0 and the seed of c1, of a seeded ciphertext that SEAL has just made."""
-        return split_seeded(_saved_body(serializable), primes * self.plan.degree)
-
-    def switch_key_parts(self, serializable: Any) -> list[list[tuple[Words, bytes]]]:
-        """The non-empty entries of freshly made relinearisation or rotation keys, in SEAL's order."""
-        return split_switch_keys(_saved_body(serializable), (self.plan.levels + 1) * self.plan.degree)
 
     def words_of(self, ciphertext: Ciphertext, level: int) -> Words:
         """All words of a ciphertext of two polynomials: c0, then c1, prime by prime."""
@@ -194,6 +174,32 @@ class Bgv:
         """A plaintext from its coefficients (not slots), each below t."""
         return self._load(sealapi.Plaintext(), plaintext_body(values), AssertionError)
 
+    def uniform_ntt(self, values: Words, level: int) -> Plaintext:
+        """A plaintext from its coefficients below t, ready for products; uniform coefficients are uniform slots."""
+        return self.to_ntt(self.coefficients(values), level)
+
+    def small_ntt(self, values: Slots, level: int) -> Plaintext:
+        """A polynomial of small signed coefficients, ready for products at a level."""
+        return self.uniform_ntt((values % self.plan.plain_modulus).astype(np.uint64), level)
+
+    def number_ntt(self, number: int, level: int) -> Plaintext:
+        """An integer of any size as a factor at a level: the same word at every place of a prime."""
+        words = np.concatenate([np.full(self.plan.degree, number % q, np.uint64) for q in self.primes[:level]])
+        return self._load(sealapi.Plaintext(), plaintext_body(words, self.parms_ids[level]), AssertionError)
+
+    def ntt_words(self, values: Slots) -> Words:
+        """NTT form, at all data primes and the special prime, of a polynomial of small signed coefficients."""
+        plain = self.coefficients((values % self.plan.plain_modulus).astype(np.uint64))
+        result = sealapi.Plaintext()
+        self.evaluator.transform_to_ntt(plain, self.key_level, result)
+        return words_of_plaintext(_saved_body(result), (self.levels + 1) * self.plan.degree)
+
+    def slots_ntt_words(self, values: Slots) -> Words:
+        """The same for a plaintext given by its slots."""
+        result = sealapi.Plaintext()
+        self.evaluator.transform_to_ntt(self.encode(values), self.key_level, result)
+        return words_of_plaintext(_saved_body(result), (self.levels + 1) * self.plan.degree)
+
     def decode(self, plain: Plaintext) -> Slots:
         """The value of every slot, in 0..t-1."""
         return np.array(self.encoder.decode_uint64(plain), dtype=np.int64)
@@ -211,11 +217,10 @@ class Bgv:
         self.evaluator.add_inplace(total, term)
         return total
 
-    def constant_pair(self, second: int, level: int) -> Ciphertext:
-        """The public ciphertext ``(0, second)``; SEAL refuses operations whose result has no second half."""
-        degree = self.plan.degree
-        halves = [np.zeros(level * degree, dtype=np.uint64)]
-        halves += [np.full(degree, second % q, dtype=np.uint64) for q in self.plan.data_primes[:level]]
+    def constant_pair(self, first: int, second: int, level: int) -> Ciphertext:
+        """The public ciphertext ``(first, second)``; SEAL refuses operations whose result has no second half."""
+        degree, primes = self.plan.degree, self.primes[:level]
+        halves = [np.full(degree, number % q, dtype=np.uint64) for number in (first, second) for q in primes]
         return self.load_full(np.concatenate(halves), level)
 
     def times_plain(self, left: Ciphertext, right: Plaintext) -> Ciphertext:
@@ -230,15 +235,16 @@ class Bgv:
         self.evaluator.add_plain(left, right, result)
         return result
 
-    def product(self, left: Ciphertext, right: Ciphertext, relin_keys: Any) -> Ciphertext:
-        """left * right, relinearised, one prime dropped."""
+    def product(self, left: Ciphertext, right: Ciphertext, relin_keys: Any, *, drop: bool = True) -> Ciphertext:
+        """left * right, relinearised, one prime dropped unless told otherwise."""
         result = sealapi.Ciphertext()
         if left is right:
             self.evaluator.square(left, result)
         else:
             self.evaluator.multiply(left, right, result)
         self.evaluator.relinearize_inplace(result, relin_keys)
-        self.evaluator.mod_switch_to_next_inplace(result)
+        if drop:
+            self.evaluator.mod_switch_to_next_inplace(result)
         return result
 
     def rotate(self, value: Ciphertext, steps: int, galois_keys: Any) -> Ciphertext:
@@ -247,37 +253,19 @@ class Bgv:
         self.evaluator.rotate_rows(value, steps, galois_keys, result)
         return result
 
+    def exchange_rows(self, value: Ciphertext, galois_keys: Any) -> Ciphertext:
+        """Exchange the two rows."""
+        result = sealapi.Ciphertext()
+        self.evaluator.rotate_columns(value, galois_keys, result)
+        return result
+
     def drop_to(self, value: Ciphertext, level: int) -> Ciphertext:
         """Switch down to a level."""
         result = sealapi.Ciphertext()
         self.evaluator.mod_switch_to(value, self.parms_ids[level], result)
         return result
 
-    def rotation_element(self, steps: int) -> int:
-        """The Galois element of a row rotation to the left."""
-        return pow(3, steps, 2 * self.plan.degree)
-
-    def public_zero(self, encryptor: Any, level: int) -> Ciphertext:
-        """A fresh encryption of zero under the requester's public key, with SEAL's own randomness."""
-        result = sealapi.Ciphertext()
-        encryptor.encrypt_zero(self.parms_ids[level], result)
-        return result
-
-    def public_encryptor(self, public_key: Any) -> Any:
-        """Encrypts under a public key."""
-        return sealapi.Encryptor(self.context, public_key)
-
     # -- secret side --
-
-    def key_generator(self, secret_key: Any | None = None) -> Any:
-        """SEAL's key generator, for a fresh or a given secret key."""
-        if secret_key is None:
-            return sealapi.KeyGenerator(self.context)
-        return sealapi.KeyGenerator(self.context, secret_key)
-
-    def secret_encryptor(self, secret_key: Any) -> Any:
-        """Encrypts under the secret key."""
-        return sealapi.Encryptor(self.context, secret_key)
 
     def decrypt(self, secret_key: Any, ciphertext: Ciphertext) -> Slots:
         """The value of every slot."""
