@@ -152,15 +152,15 @@ class Answering(Driver[ResponderSession]):
         """The bytes of the ``ExchangeStatus``, with evidence from the size that the peer has seen."""
         if not await self.wait_for(key, lambda session: session.status() is not None, wait_s):
             raise TooBusy("the decision is not on the ledger yet")
-        await self._quorum.require(await self.thread(self._covering, key, seen_size))
+        peer = await self.thread(self.store.peer_of, key)
+        await self._quorum.require(await self.thread(self._covering, key, seen_size), peer)
 
         def build() -> bytes:
             parts = self.store.get(key).status()
             if parts is None:
                 raise TooBusy("the decision is not on the ledger yet")
-            peer = self.store.peer_of(key)
             return parts.to_bytes(
-                lambda index: self.core.evidence(index, seen_size), self.core.witnessing.returned(peer)
+                lambda index: self.core.evidence(index, seen_size, peer), self.core.witnessing.returned(peer)
             )
 
         return await self.thread(build)
@@ -175,14 +175,14 @@ class Answering(Driver[ResponderSession]):
             raise step.fault
         if not await self.wait_for(key, lambda session: session.receipt() is not None, DECISION_WAIT_S):
             raise TooBusy("the report is not on the ledger yet")
-        await self._quorum.require(await self.thread(self._covering, key, seen_size))
+        await self._quorum.require(await self.thread(self._covering, key, seen_size), peer)
 
         def build() -> bytes:
             parts = self.store.get(key).receipt()
             if parts is None:
                 raise TooBusy("the report is not on the ledger yet")
-            witnessed = self.core.witnessing.returned(self.store.peer_of(key)) or b""
-            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size), witnessed)
+            witnessed = self.core.witnessing.returned(peer) or b""
+            return parts.to_bytes(lambda index: self.core.evidence(index, seen_size, peer), witnessed)
 
         return await self.thread(build)
 

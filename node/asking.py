@@ -220,7 +220,7 @@ class Asking(Driver[RequesterSession]):
         refused = await self._register_keys(address, command)
         if refused is not None:
             return refused
-        await self._quorum.require(await self.thread(self._covering, command))
+        await self._quorum.require(await self.thread(self._covering, command), command.peer)
         submission = await self.thread(self._submission, command)
         ciphertext = await self.thread(self._bodies.read, Kind.CIPHERTEXT, command.ciphertext_hash)
         body = frame_query(submission, ciphertext)
@@ -257,7 +257,7 @@ class Asking(Driver[RequesterSession]):
 
     def _evidence(self, peer: str, index: int, evidence_from: int | None) -> bytes:
         """Evidence of our entry, from the size that the peer says it holds, or that we know it does."""
-        return self.core.evidence(index, self._prove_from(peer, evidence_from))
+        return self.core.evidence(index, self._prove_from(peer, evidence_from), peer)
 
     def _prove_from(self, peer: str, evidence_from: int | None) -> int:
         return evidence_from if evidence_from is not None else self.core.witnessing.told(peer)
@@ -279,7 +279,7 @@ class Asking(Driver[RequesterSession]):
 
     async def _send_report(self, command: commands.SendReport) -> Any:
         address = await self.thread(self.core.address, command.peer)
-        await self._quorum.require(await self.thread(self._covering, command))
+        await self._quorum.require(await self.thread(self._covering, command), command.peer)
         body = await self.thread(self._report, command)
         path = f"/v1/queries/{command.exchange_id.hex()}/result"
         reply = await self._client.send(address, "POST", path, body)

@@ -40,6 +40,7 @@ from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadDescriptor
 from protocol.exchange.parties import Parties, Peer, PlanSizes, Seen
 from protocol.limits import MAX_DESCRIPTOR
+from protocol.log_policy import LogPolicy
 from protocol.roster import Roster
 from protocol.statements import Leaf, Statement
 
@@ -217,10 +218,17 @@ class NodeCore:
             self.watch.put_back(step)
             raise
 
-    def evidence(self, index: int, old_size: int) -> bytes:
+    def evidence(self, index: int, old_size: int, peer: str = "") -> bytes:
         """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
         self.witnessing.require_sound()
-        under = self.witnessing.under_quorum(max(index + 1, old_size))
+        size, demands = max(index + 1, old_size), self.demands(peer)
+        under = self.witnessing.under_quorum(size, demands)
+        if under is None and demands:
+            under = self.witnessing.under_quorum(size, demands, ours=False)
+            if under is None:
+                raise BelowQuorum("no checkpoint that covers this entry has the witnesses of the agreement")
+            if self.witnessing.asks_for_quorum and self.config.below_quorum == "refuse":
+                under = None
         if under is None and self.witnessing.asks_for_quorum and self.config.below_quorum == "refuse":
             raise BelowQuorum("no checkpoint that covers this entry has its quorum of witnesses")
         return self.journal.evidence(index, old_size, under).to_bytes()
@@ -336,10 +344,20 @@ class NodeCore:
         """The first of the usable agreements; raises ``NoAgreement``."""
         return self.usable_agreements(peer)[0]
 
+    def demands(self, peer: str) -> tuple[LogPolicy, ...]:
+        """Who outside the pair must have cosigned what a peer and we show each other, by every agreement with it.
+
+        One that has ended still asks for it until a later edition replaces it: what is under way was begun under it.
+        """
+        now = self.clock()
+        begun = [one for one in self.agreements_with(peer) if one.fields.not_before_ms <= now]
+        return tuple(one.demand for one in begun if one.demand is not None)
+
     def parties(self, country: str) -> Parties:
         """Both sides of an exchange with a peer; raises ``UnknownPeer``."""
         peer = self.roster.peer(country)
-        return Parties(self.country, self.keys.identity, Peer(country, peer.identity, peer.ledger))
+        known = Peer(country, peer.identity, peer.ledger, self.demands(country))
+        return Parties(self.country, self.keys.identity, known)
 
     def address(self, country: str) -> Address:
         """Where a peer is reached; raises ``UnknownPeer``."""
@@ -389,6 +407,8 @@ class NodeCore:
 
     def status(self) -> dict[str, Any]:
         """What ``node status`` shows."""
+        from node import trust
+
         head, _ = self.journal.ledger.published()
         return {
             "country": self.country,
@@ -399,6 +419,7 @@ class NodeCore:
             "peers": sorted(self.roster.peers),
             "agreements": [digest.hex() for digest in self._agreements],
             "suspended": {one: why for one in sorted(self.roster.peers) if (why := self.suspension(one))},
+            "alone_with": trust.alone_with(self),
             "halted": self.witnessing.halted.code if self.witnessing.halted is not None else None,
             "exchanges": self.state.count_exchanges(),
             "galleries": self.gallery_list(),

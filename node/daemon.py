@@ -17,6 +17,7 @@ from node import operations
 from node.admin import AdminServer, Report
 from node.answering import Answering
 from node.asking import Asking
+from node.cadence import Cadence
 from node.config import split_endpoint
 from node.core import Clock, NodeCore, wall_clock
 from node.driver import CoreThread
@@ -64,6 +65,7 @@ class Daemon:
         self.answering = Answering(core, self.thread, self.engine, self.quorum)
         self.warmer = Warmer(core, self.thread, self.engine)
         self.server = PeerServer(core, self.thread, self.engine, self.answering, self.warmer)
+        self.cadence = Cadence(core, self.thread)
         self.admin = AdminServer(core.paths.admin_socket, self._operations())
         self._warming: asyncio.Task[None] | None = None
 
@@ -71,6 +73,7 @@ class Daemon:
         """Listen, take up open exchanges, and only then answer the operator."""
         host, port = split_endpoint(self.core.config.listen)
         await self.thread(self._sweep)
+        await self.cadence.start()
         try:
             await self.server.start(host, port)
         except OSError as error:
@@ -81,7 +84,13 @@ class Daemon:
         resumed = await self.answering.resume() + await self.asking.resume()
         if admin:
             await self.admin.start()
-        log("node served", country=self.core.country, endpoint=self.core.config.endpoint, size=resumed)
+        log(
+            "node served",
+            country=self.core.country,
+            endpoint=self.core.config.endpoint,
+            size=self.core.journal.ledger.size,
+            resumed=resumed,
+        )
 
     def _sweep(self) -> None:
         self.core.bodies.sweep(self.asking.needed() | self.answering.needed())
@@ -99,6 +108,7 @@ class Daemon:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
+        await self.cadence.close()
         await self.admin.close()
         await self.server.close()
         await self.warmer.close()

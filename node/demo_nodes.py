@@ -106,6 +106,7 @@ class DemoWorld:
             unlock_file=None,
             workers=1,
             memory_mib=1024,
+            cadence_seconds=0,  # the ledgers of the demonstration are there to be read by people
         )
 
     def start(self) -> None:

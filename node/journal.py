@@ -78,7 +78,7 @@ class Journal:
         # One writer an exchange, so that writers of different ones can share a commit of the ledger.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._refresh()
-        self._payloads.sweep(lambda leaf_hash: ledger.find_hash(leaf_hash) is not None)
+        self._payloads.sweep(ledger.may_hold)
 
     @property
     def ledger(self) -> LedgerStore:

@@ -104,6 +104,11 @@ class LedgerView:
             candidates = self._index.candidates(leaf_hash)
         return next((i for i in candidates if merkle.leaf_hash(self.entry(i)) == leaf_hash), None)
 
+    def may_hold(self, leaf_hash: bytes) -> bool:
+        """False only if no entry has this leaf hash; looks at the first bytes alone, and reads nothing."""
+        with self._mutex:
+            return bool(self._index.candidates(leaf_hash))
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Proof that entry ``index`` is in the tree of the first ``size`` entries, which must be published."""
         edge = self._require(size)

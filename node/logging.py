@@ -24,6 +24,7 @@ FIELDS: Final = frozenset(
         "index",
         "peer",
         "reason",
+        "resumed",
         "seconds",
         "size",
         "state",

@@ -23,6 +23,7 @@ from node.witness_client import WitnessClient
 from protocol import statements_witness as statements
 from protocol.checkpoint import TreeHead
 from protocol.log_policy import MAX_POLICY_BYTES, LogPolicy, parse_policy
+from protocol.seen_by import joined
 from protocol.witness import AddCheckpoint
 
 TIMEOUT_S: Final = 10
@@ -40,37 +41,47 @@ class Quorum:
         self._turn = asyncio.Lock()
         self._missed = False
 
-    async def require(self, size: int) -> None:
-        """Return once evidence under a checkpoint of at least ``size`` entries may be sent.
+    async def require(self, size: int, peer: str) -> None:
+        """Return once evidence under a checkpoint of at least ``size`` entries may be sent to a peer.
 
         Raises:
             BelowQuorum: Not now; the node is configured to refuse.
         """
-        if await self._thread(self._ready, size):
+        if await self._thread(self._ready, size, peer):
             return
         async with self._turn:
             for _ in range(ROUNDS):
-                if await self._thread(self._ready, size):
+                if await self._thread(self._ready, size, peer):
                     await self._thread(self._met)
                     return
-                await self._collect()
-            if await self._thread(self._ready, size):
+                await self._collect(peer)
+            if await self._thread(self._ready, size, peer):
                 await self._thread(self._met)
                 return
-            await self._thread(self._fall_short)
+            await self._thread(self._met if await self._thread(self._ready, size, "") else self._fall_short)
+            await self._thread(self._require_demands, size, peer)
 
     def _policy(self) -> LogPolicy:
         data = self._core.files.read(self._core.paths.ledger / POLICY, MAX_POLICY_BYTES)
         return parse_policy(data or b"quorum none\n")
 
-    def _ready(self, size: int) -> bool:
-        policy = self._policy()
+    def _ready(self, size: int, peer: str) -> bool:
+        policy, demands = self._policy(), self._core.demands(peer)
         self._core.witnessing.policy = policy
-        return policy.quorum is None or self._core.witnessing.under_quorum(size) is not None
+        if policy.quorum is None and not demands:
+            return True
+        return self._core.witnessing.under_quorum(size, demands) is not None
 
-    async def _collect(self) -> None:
-        """Ask every witness of the policy that has not cosigned our newest checkpoint."""
-        policy, head, note = await self._thread(self._newest)
+    def _require_demands(self, size: int, peer: str) -> None:
+        """What an agreement demands cannot be done without: the peer would refuse it."""
+        demands = self._core.demands(peer)
+        if demands and self._core.witnessing.under_quorum(size, demands, ours=False) is None:
+            log("below what the agreement demands", level="error", peer=peer, size=size)
+            raise BelowQuorum(f"the witnesses of the agreement with {peer} do not cosign; nothing is sent")
+
+    async def _collect(self, peer: str) -> None:
+        """Ask every witness of the policy, and of the agreements with a peer, to cosign our newest checkpoint."""
+        policy, head, note = await self._thread(self._newest, peer)
         keys = {key.key_bytes for key in policy.witnesses.values()}
         peers = [
             country
@@ -81,9 +92,9 @@ class Quorum:
             *(self._ask_peer(country, head, note) for country in peers), self._ask_others(policy, note)
         )
 
-    def _newest(self) -> tuple[LogPolicy, TreeHead, bytes]:
+    def _newest(self, peer: str) -> tuple[LogPolicy, TreeHead, bytes]:
         head, note = self._core.journal.ledger.published()
-        return self._policy(), head, note
+        return joined([self._policy(), *self._core.demands(peer)]), head, note
 
     async def _ask_peer(self, country: str, head: TreeHead, note: bytes) -> None:
         def body() -> bytes:

@@ -18,15 +18,17 @@ from node.core import NodeCore
 from node.errors import BadConfig
 from node.journal import Recorded
 from protocol import limits
-from protocol.statement_parts import Operated
+from protocol.statement_parts import LocalPart, Operated
 from protocol.statements import Leaf, SharedPart, exchange_in_leaf
 from protocol.statements_records import (
+    FILLER_BASIS,
     MAX_ERASED,
     Compared,
     Held,
     HoldPlaced,
     HoldReleased,
     LedgerRead,
+    LogFiller,
     PayloadsErased,
     QueryConfirmed,
     Reading,
@@ -81,12 +83,16 @@ def read_records(core: NodeCore) -> Records:
         kept.newest_ms = max(kept.newest_ms, leaf.time_ms)
         if shared is None:
             continue
-        kept.leaves.append(leaf.leaf_hash)
+        if not isinstance(shared, LocalPart) or isinstance(shared, LogFiller):
+            # What a node says of itself has no legal basis, also where a peer has asked under the same exchange id.
+            kept.leaves.append(leaf.leaf_hash)
         kept.legal_basis = getattr(shared, "legal_basis", None) or kept.legal_basis
         if isinstance(shared, HoldPlaced):
             found.holds.setdefault(shared.exchange, []).append(leaf.leaf_hash)
         elif isinstance(shared, HoldReleased) and shared.placed in found.holds.get(shared.exchange, []):
             found.holds[shared.exchange].remove(shared.placed)
+        elif isinstance(shared, LogFiller):
+            kept.legal_basis = FILLER_BASIS
         elif isinstance(shared, PayloadsErased):
             # An erasure itself has a legal basis and is kept for ever: without it a gap would be a finding.
             kept.legal_basis = None

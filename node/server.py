@@ -30,7 +30,7 @@ from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
 from node.tls import server_context
-from node.trust import settle_conflicts
+from node.trust import say_who_is_alone, settle_conflicts
 from node.warming import Warmer
 from protocol import limits
 from protocol.descriptor import Descriptor
@@ -59,6 +59,7 @@ STATUSES: Final[dict[str, int]] = {
     "out-of-order": 409,
     "wrong-message": 409,
     "replayed": 409,
+    "unseen-checkpoint": 409,
     "bad-evidence": 422,
     "bad-cosignature": 422,
     "bad-keys": 422,
@@ -116,6 +117,7 @@ class PeerServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (chosen by the system for 0)."""
+        await self._thread(say_who_is_alone, self._core)
         auditors = AuditorRoutes(self._core, self._thread)
         pinned = [peer.fields.tls_certificate for peer in self._core.roster.peers.values()]
         pinned += auditors.certificates

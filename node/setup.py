@@ -66,6 +66,7 @@ def create_node(
     unlock_file: Path | None,
     workers: int,
     memory_mib: int,
+    cadence_seconds: int | None = None,
     files: Files | None = None,
 ) -> dict[str, Any]:
     """Make a node in a directory that does not exist or is empty, with its first ledger entry.
@@ -92,6 +93,8 @@ def create_node(
         "workers": workers,
         "memory_mib": memory_mib,
     }
+    if cadence_seconds is not None:
+        settings["cadence_seconds"] = cadence_seconds
     if unlock_file is not None:
         settings["unlock_file"] = str(unlock_file.absolute())
     config = _checked(settings)

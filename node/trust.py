@@ -14,10 +14,11 @@ from typing import Final
 from node.core import NodeCore, local_exchange
 from node.errors import BadConfig, StorageFailed
 from node.journal import Recorded
-from node.ledger_store import SCRATCH
+from node.ledger_store import POLICY, SCRATCH
 from node.logging import log
 from protocol import statements_witness as statements
 from protocol.conflict import read_conflict
+from protocol.log_policy import MAX_POLICY_BYTES, parse_policy
 
 CONFLICTS: Final = "conflicts"
 BY_NODE: Final = "node"
@@ -27,6 +28,24 @@ BY_OPERATOR: Final = "operator"
 def conflict_path(peer: str, digest: bytes) -> str:
     """Where a conflict file lies, below the ledger's directory."""
     return f"{CONFLICTS}/{peer}-{digest.hex()}"
+
+
+def alone_with(core: NodeCore) -> list[str]:
+    """Peers between whom and us nobody outside has to vouch for either ledger: two histories could be kept."""
+    data = core.files.read(core.paths.ledger / POLICY, MAX_POLICY_BYTES)
+    policy = parse_policy(data or b"quorum none\n")
+    own = core.keys.identity.verify_key.public
+    return [
+        country
+        for country, peer in sorted(core.roster.peers.items())
+        if not core.demands(country) and policy.met_by({own, peer.fields.identity_key})
+    ]
+
+
+def say_who_is_alone(core: NodeCore) -> None:
+    """At the start, for the operator's log."""
+    for country in alone_with(core):
+        log("nobody outside the pair has to cosign", level="warning", peer=country)
 
 
 def settle_conflicts(core: NodeCore) -> int:

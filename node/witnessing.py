@@ -8,7 +8,7 @@ Source: specs/ledger.md, section "Witnesses".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from crypto import merkle
@@ -25,6 +25,7 @@ from protocol.evidence import ForkedLedger, NotConsistent, UnneededProof, verify
 from protocol.exchange.parties import Parties
 from protocol.log_policy import LogPolicy
 from protocol.messages import ErrorReply, ExchangeStatus, ReceiptReply
+from protocol.seen_by import unseen
 from protocol.witness import AddCheckpoint
 from protocol.witnessing import OwnLedgerContradicted, cosign, merge, open_witnessed, witness_signer
 
@@ -153,10 +154,16 @@ class Witnessing:
         """Whether the policy wants witnesses for what is sent; None was read before the node is served."""
         return self.policy is not None and self.policy.quorum is not None
 
-    def under_quorum(self, size: int) -> tuple[TreeHead, bytes] | None:
-        """The newest checkpoint of at least ``size`` entries that the policy's quorum cosigned; None without one."""
-        policy = self.policy
-        if policy is None or policy.quorum is None:
+    def under_quorum(
+        self, size: int, demands: Sequence[LogPolicy] = (), *, ours: bool = True
+    ) -> tuple[TreeHead, bytes] | None:
+        """The newest checkpoint of at least ``size`` entries that the policy's quorum cosigned; None without one.
+
+        ``demands`` are those of the agreements with the one it is shown to; they have to be met as well, or, if not
+        ``ours``, alone.
+        """
+        policy = self.policy if ours else None
+        if (policy is None or policy.quorum is None) and not demands:
             return None
         by_size: dict[int, list[OwnCheckpoint]] = {}
         for own in self.state.own_checkpoints(self.origin):
@@ -164,7 +171,8 @@ class Witnessing:
                 by_size.setdefault(own.size, []).append(own)
         for found, owns in by_size.items():
             note = merge([own.note for own in owns])
-            if policy.missing(open_note(note, policy.verifiers)) is None:
+            short = policy is not None and policy.missing(open_note(note, policy.verifiers)) is not None
+            if not short and unseen(demands, note) is None:
                 return TreeHead(found, owns[0].root), note
         return None
 

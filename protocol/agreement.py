@@ -9,23 +9,37 @@ Source: specs/agreements.md, section "Agreements".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from crypto.contexts import Context, hash_fields
-from crypto.errors import BadEncoding, BadSignature
+from crypto.errors import BadEncoding, BadSignature, ConcordatError
 from crypto.note import ContextSigner, ContextVerifier, add_signatures, open_note, parse_note, sign_note
 from crypto.signing import SigningKey
 from protocol import limits
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.errors import BadAgreement, BadDescriptor
+from protocol.log_policy import LogPolicy
 from protocol.messages import Modality
 from protocol.model import Country, Hash, Millis, Model, Term, Text, describe
+from protocol.seen_by import MAX_DEMAND_BYTES, BadDemand, read_demand, require_outside
 from protocol.tomltext import quote, quote_list, read_time, read_toml, time_text
+from protocol.witnessing import witness_name
 
 FORMAT: Final = "concordat-agreement-v1"
+
+
+def _demand(value: str) -> str:
+    try:
+        read_demand(value)
+    except ConcordatError as error:
+        raise ValueError(str(error)) from None
+    if "'''" in value:
+        raise ValueError("witnesses: three quotes in a row")
+    return value
+
 
 Terms = Annotated[list[Term], Field(min_length=1, max_length=limits.MAX_TERMS)]
 
@@ -54,7 +68,10 @@ class Grant(Model):
 
 
 class AgreementFields(Model):
-    """What an agreement says, without its parties' descriptors."""
+    """What an agreement says, without its parties' descriptors.
+
+    ``witnesses`` is a tlog-policy without logs: whose cosignatures a checkpoint needs before evidence under it counts.
+    """
 
     format: Literal["concordat-agreement-v1"] = FORMAT
     name: Text
@@ -62,6 +79,9 @@ class AgreementFields(Model):
     not_before_ms: Millis
     not_after_ms: Millis
     grants: Annotated[list[Grant], Field(min_length=1, max_length=limits.MAX_GRANTS)]
+    witnesses: (
+        Annotated[str, Field(min_length=1, max_length=MAX_DEMAND_BYTES), AfterValidator(_demand)] | None
+    ) = None
 
     @model_validator(mode="after")
     def _valid_for_a_while(self) -> Self:
@@ -79,12 +99,14 @@ class Agreement:
         parties: Both descriptors, in the order of their country codes.
         text: The exact TOML bytes.
         signed_by: Countries whose signature verified; both, or the agreement is a draft.
+        demand: The witnesses outside the pair that it asks for; None if it asks for none.
     """
 
     fields: AgreementFields
     parties: tuple[Descriptor, Descriptor]
     text: bytes
     signed_by: frozenset[str]
+    demand: LogPolicy | None = None
 
     @property
     def digest(self) -> bytes:
@@ -137,6 +159,8 @@ def draft_agreement(fields: AgreementFields, first: Descriptor, second: Descript
         f"not_before = {time_text(fields.not_before_ms)}",
         f"not_after = {time_text(fields.not_after_ms)}",
     ]
+    if fields.witnesses is not None:
+        lines += ["witnesses = '''", fields.witnesses + "'''"]
     for descriptor in sorted((first, second), key=lambda item: item.country):
         lines += ["", "[[parties]]", f"country = {quote(descriptor.country)}", "descriptor = '''"]
         lines += [descriptor.note.decode() + "'''"]
@@ -190,7 +214,7 @@ def read_agreement(data: bytes) -> Agreement:
     names = [signature.name for signature in opened.verified]
     if len(names) != len(note.signatures) or len(set(names)) != len(names):
         raise BadAgreement("an agreement carries one signature of each party and no others")
-    return Agreement(draft.fields, draft.parties, draft.text, frozenset(names))
+    return replace(draft, signed_by=frozenset(names))
 
 
 def read_text(text: bytes) -> Agreement:
@@ -208,7 +232,21 @@ def read_text(text: bytes) -> Agreement:
     for grant in fields.grants:
         if {grant.requester, grant.responder} != countries:
             raise BadAgreement("a grant is between others than the two parties")
-    return Agreement(fields, parties, text, frozenset())
+    return Agreement(fields, parties, text, frozenset(), _third_parties(fields, parties))
+
+
+def _third_parties(fields: AgreementFields, parties: tuple[Descriptor, Descriptor]) -> LogPolicy | None:
+    """The demand of an agreement; neither party can be its own outsider."""
+    if fields.witnesses is None:
+        return None
+    demand = read_demand(fields.witnesses)
+    names = {name for party in parties for name in (witness_name(party.country), party.ledger.name)}
+    keys = {key for party in parties for key in (party.fields.identity_key, party.ledger.key.public)}
+    try:
+        require_outside(demand, names, keys)
+    except BadDemand as error:
+        raise BadAgreement(str(error)) from None
+    return demand
 
 
 def _check_length(data: bytes) -> None:

@@ -12,6 +12,7 @@ class RefusalReason(StrEnum):
 
     OUTSIDE_TIME_WINDOW = "outside-time-window"
     BAD_EVIDENCE = "bad-evidence"
+    UNSEEN_CHECKPOINT = "unseen-checkpoint"
     AGREEMENT_UNKNOWN = "agreement-unknown"
     AGREEMENT_EXPIRED = "agreement-expired"
     DIRECTION_NOT_COVERED = "direction-not-covered"
@@ -41,6 +42,7 @@ class FailureReason(StrEnum):
     ERROR_REPLY = "error-reply"
     BAD_REPLY = "bad-reply"
     BAD_EVIDENCE = "bad-evidence"
+    UNSEEN_CHECKPOINT = "unseen-checkpoint"
     STALE_EVIDENCE = "stale-evidence"
     BAD_ANSWER = "bad-answer"
     PROBE_LOST = "probe-lost"

@@ -14,8 +14,8 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-MAX_TIME_MS: Final = 2**48
-"""Times are below the year 10889: they fit every integer type that a peer may use."""
+MAX_TIME_MS: Final = 253_402_300_800_000
+"""Times are below the year 10000: they fit every integer type and every calendar that a peer or auditor may use."""
 
 MAX_TERM: Final = 128
 """Characters of a purpose, offence, person category or legal basis: codes of an agreement, not prose."""

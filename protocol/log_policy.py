@@ -5,7 +5,7 @@ Source: C2SP tlog-policy; specs/ledger.md, section "Policy".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -97,6 +97,11 @@ class LogPolicy:
         if group is None:
             return name in signed
         return sum(self._met(member, signed) for member in group.members) >= group.threshold
+
+    def met_by(self, keys: Collection[bytes]) -> bool:
+        """Whether the cosignatures of these keys alone would be enough; a quorum of none asks for nobody."""
+        signed = {name for name, key in self.witnesses.items() if key.key_bytes in keys}
+        return self.quorum is None or self._met(self.quorum, signed)
 
 
 def log_policy(keys: Sequence[LogVerifier]) -> bytes:

@@ -2,7 +2,8 @@
 
 The parts are sealed under a fresh key; that key is wrapped once under the node's storage key and once to the
 X25519 key of each auditor. All is bound to the leaf hash, so a payload opens only at its own leaf, and
-deleting the payload erases the statement while the tree still verifies.
+deleting the payload erases the statement while the tree still verifies. What is sealed is padded, so that the
+length of a payload says little of its statement.
 
 Source: specs/ledger.md, section "Payloads".
 """
@@ -39,6 +40,9 @@ from protocol.statements import (
 )
 
 MAX_PAYLOAD_BYTES: Final = 3 * MAX_PART_BYTES
+PAYLOAD_CLASS: Final = 2048
+"""Sealed contents have a multiple of this length: one, but for statements with long texts or lists."""
+_PAD_MARK: Final = b"\x80"
 Random = Callable[[int], bytes]
 """``random(n)`` gives n fresh secret bytes."""
 
@@ -99,6 +103,20 @@ def payload_path(leaf_hash: bytes) -> str:
     return f"payloads/{name[:2]}/{name}"
 
 
+def pad(contents: bytes) -> bytes:
+    """Contents, the byte 0x80, and zeros up to the next multiple of the class."""
+    marked = contents + _PAD_MARK
+    return marked + bytes(-len(marked) % PAYLOAD_CLASS)
+
+
+def unpad(padded: bytes) -> bytes:
+    """What was padded; ``BadMessage`` unless it is in the one form."""
+    contents = padded.rstrip(b"\0")[:-1]
+    if pad(contents) != padded:
+        raise BadMessage("a payload that is not padded as it must be")
+    return contents
+
+
 def make_entry(
     statement: Statement, time_ms: int, storage_key: bytes, auditors: Sequence[bytes], random: Random
 ) -> tuple[Leaf, PayloadBox, Opening]:
@@ -130,7 +148,7 @@ def make_entry(
     place = leaf.leaf_hash
     key = random(32)
     box = PayloadBox(
-        sealed=seal(key, Context.PAYLOAD, place, contents.to_bytes(), random(NONCE_BYTES)),
+        sealed=seal(key, Context.PAYLOAD, place, pad(contents.to_bytes()), random(NONCE_BYTES)),
         node_key=seal(storage_key, Context.PAYLOAD_KEY, place, key, random(NONCE_BYTES)),
         auditor_keys=[
             WrappedKey(
@@ -170,7 +188,7 @@ def open_as_auditor(leaf: Leaf, box: PayloadBox, auditor_private: bytes) -> Open
 
 
 def _open(leaf: Leaf, box: PayloadBox, key: bytes) -> OpenedPayload:
-    contents = _Contents.from_bytes(open_sealed(key, Context.PAYLOAD, leaf.leaf_hash, box.sealed))
+    contents = _Contents.from_bytes(unpad(open_sealed(key, Context.PAYLOAD, leaf.leaf_hash, box.sealed)))
     opening = Opening(
         shared=contents.shared,
         salt=contents.shared_salt,
@@ -192,5 +210,7 @@ __all__ = [
     "make_entry",
     "open_as_auditor",
     "open_as_node",
+    "pad",
     "payload_path",
+    "unpad",
 ]

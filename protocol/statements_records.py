@@ -1,6 +1,7 @@
-"""Statements about the records themselves: who read them, what was erased, what must not be, what was confirmed.
+"""Statements about the records themselves: who read them, what was erased, what must not be, what was confirmed,
+and the entries that say nothing.
 
-Source: specs/ledger.md, sections "Statements", "Retention" and "Reading".
+Source: specs/ledger.md, sections "Statements", "Retention", "Reading" and "Cadence".
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator
 
 from protocol.model import Count, Country, Hash, Term, Text
-from protocol.statement_parts import LocalPart, Operated, PrivatePart, SharedPart
+from protocol.statement_parts import LocalPart, NoPrivatePart, Operated, PrivatePart, SharedPart
 
 MAX_ERASED: Final = 200
 """Payloads named by one statement: 200 hashes of 32 bytes fit the part."""
@@ -110,11 +111,22 @@ class Compared(PrivatePart):
     disclosed_to: Text | None
 
 
+class LogFiller(LocalPart):
+    """Nothing happened: an entry that makes the ledger grow alike whatever happens."""
+
+    type: Literal["log.filler"] = "log.filler"
+
+
+FILLER: Final = "log.filler"
+FILLER_BASIS: Final = "filler"
+"""Under this name the operator says how long the payloads of fillers are kept; they have no legal basis."""
+
 RECORD_STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] = {
     "query.confirmed": (QueryConfirmed, Compared),
     "payloads.erased": (PayloadsErased, Operated),
     "hold.placed": (HoldPlaced, Held),
     "hold.released": (HoldReleased, Operated),
     "ledger.read": (LedgerRead, Reading),
+    FILLER: (LogFiller, NoPrivatePart),
 }
 """The shared and private model of every statement type in this file."""

@@ -30,6 +30,9 @@ def new(
     legal_basis: Annotated[list[str], typer.Option(help="A legal basis (repeat).")],
     years: Annotated[int, typer.Option(min=1, max=20, help="How long it is valid.")] = 5,
     requester: Annotated[str, typer.Option(help="Only this country may ask; both if not named.")] = "",
+    witnesses: Annotated[
+        Path | None, typer.Option(help="tlog-policy without logs: who must have cosigned what both show.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write the text of an agreement from two descriptors; edit it before anyone signs."""
@@ -40,6 +43,7 @@ def new(
         from protocol.agreement import AgreementFields, Grant, draft_agreement
         from protocol.descriptor import read_descriptor
         from protocol.limits import DAY
+        from protocol.seen_by import MAX_DEMAND_BYTES
 
         if len(parties) != 2:
             raise BadConfig("an agreement has two parties: name two descriptors with --party")
@@ -49,6 +53,7 @@ def new(
         known = builtin(profile) if data is None else load_profile(data)
         directions = [(first.country, second.country), (second.country, first.country)]
         now_ms = time.time_ns() // 1_000_000_000 * 1000
+        demand = None if witnesses is None else _text(read_file(witnesses, MAX_DEMAND_BYTES, "witnesses"))
         try:
             grants = [
                 Grant(
@@ -71,6 +76,7 @@ def new(
                 not_before_ms=now_ms,
                 not_after_ms=now_ms + years * 365 * DAY,
                 grants=grants,
+                witnesses=demand,
             )
         except ValueError as error:
             from pydantic import ValidationError
@@ -81,6 +87,15 @@ def new(
         data = draft_agreement(fields, first, second)
         write_new(output, data)
         emit(json, {"file": str(output), "bytes": len(data)}, lambda _: say(f"written: {output}"))
+
+
+def _text(data: bytes) -> str:
+    from node.errors import BadConfig
+
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise BadConfig("witnesses: not UTF-8") from None
 
 
 @app.command()
@@ -145,6 +160,7 @@ def _describe(file: Path) -> dict[str, Any]:
         "in_force": agreement.in_force,
         "not_before": time_text(fields.not_before_ms),
         "not_after": time_text(fields.not_after_ms),
+        "witnesses": fields.witnesses,
         "valid_now": fields.not_before_ms <= now_ms < fields.not_after_ms,
         "grants": [
             {**grant.model_dump(exclude={"profile_digest"}), "profile_digest": grant.profile_digest.hex()}
@@ -159,6 +175,12 @@ def _show(result: dict[str, Any]) -> None:
     say(f"signed by {' and '.join(result['signed_by']) or 'nobody'}{missing}")
     now = "valid now" if result["valid_now"] else "not valid now"
     say(f"from {result['not_before']} until {result['not_after']}, {now}")
+    if result["witnesses"] is None:
+        say("no witness is demanded: nobody outside vouches for the ledgers of the two")
+    else:
+        say("what the two show each other must be cosigned by:")
+        for line in result["witnesses"].splitlines():
+            say(f"   {line}")
     for country, fingerprint in result["fingerprints"].items():
         say(f"   {country}  {fingerprint}")
     for grant in result["grants"]:

@@ -79,6 +79,8 @@ def _show_status(result: dict[str, Any]) -> None:
     say(f"{result['country']} · {result['authority']} · {result['endpoint']} · {served}")
     say(f"ledger   {result['ledger']['size']} entries, root {result['ledger']['root'][:16]}…")
     say(f"peers    {', '.join(result['peers']) or 'none'}")
+    for peer in result["alone_with"]:
+        say(f"ALONE    with {peer}: nobody outside the pair has to cosign what the two show each other")
     exchanges = result["exchanges"]
     say(f"queries  {exchanges['asked']} asked, {exchanges['served']} served, {exchanges['open']} open")
     for gallery in result["galleries"]:

@@ -358,5 +358,7 @@ def _show_statistics(result: dict[str, Any]) -> None:
         )
         reasons = "".join(f", {name} {row[name]}" for name in ("withheld", "refused", "failed") if row[name])
         say(f"{place}: {counts}{reasons}")
+    if result["fillers"]:
+        say(f"{result['fillers']} fillers, which say nothing")
     _show_trust(result["trust"])
     _show_completeness(result["completeness"])

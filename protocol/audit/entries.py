@@ -25,6 +25,7 @@ from protocol.payload import (
 )
 from protocol.statement_parts import LocalPart, PrivatePart, SharedPart
 from protocol.statements import Asked, Leaf
+from protocol.statements_records import FILLER
 
 CLOCK_TOLERANCE_MS: Final = limits.CLOCK_SKEW
 
@@ -126,7 +127,23 @@ def open_payloads(
 
     An absent payload is no finding yet: it may have been erased, see ``protocol.audit.retention``.
     """
-    return [_opened(reader, entry, auditor_key, findings) for entry in entries]
+    opened = [_opened(reader, entry, auditor_key, findings) for entry in entries]
+    _check_gaps(opened, findings)
+    return opened
+
+
+def _check_gaps(entries: Sequence[Entry], findings: Findings) -> None:
+    """An auditor is named or not: what is sealed to others alone lies before the first entry that is not, or after
+    the last. One finding for each run."""
+    country, gap, has_begun = country_of(entries), [], False
+    for entry in entries:
+        if entry.closed and has_begun:
+            gap.append(entry.index)
+        elif entry.opened is not None:
+            if gap:
+                what = f"entries {gap[0]} to {gap[-1]} are sealed to others alone, those around them to this auditor"
+                findings.add(Rule.PAYLOAD_CLOSED, what, index=gap[0], blame=country)
+            gap, has_begun = [], True
 
 
 def _opened(reader: LedgerReader, entry: Entry, auditor_key: bytes, findings: Findings) -> Entry:
@@ -200,6 +217,12 @@ def check_order(entries: Sequence[Entry], findings: Findings, whole: bool) -> No
             if kind in earlier:
                 what = f"{shared.type} after the {kind} of entry {earlier[kind].index}"
                 findings.add(Rule.ORDER, what, index=entry.index, blame=country, where=where)
+        if FILLER in earlier and shared.type != FILLER:
+            what = f"{shared.type} in the exchange of the filler of entry {earlier[FILLER].index}"
+            findings.add(Rule.FILLER, what, index=entry.index, blame=country)
+        if shared.type == FILLER and earlier.keys() - {FILLER}:
+            what = "a filler in an exchange that has other entries"
+            findings.add(Rule.FILLER, what, index=entry.index, blame=country)
         for other in earlier.values():
             _check_same_query(other, entry, country, findings)
         earlier.setdefault(shared.type, entry)

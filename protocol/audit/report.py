@@ -42,6 +42,7 @@ class Rule(StrEnum):
     PAYLOAD_FORM = "payload-form"
     PAYLOAD_SEAL = "payload-seal"
     PAYLOAD_COMMITMENT = "payload-commitment"
+    PAYLOAD_CLOSED = "payload-closed"
     FIRST_STATEMENT = "first-statement"
     FOREIGN_STATEMENT = "foreign-statement"
     REPEATED_STATEMENT = "repeated-statement"
@@ -66,6 +67,7 @@ class Rule(StrEnum):
     SUCCESSION = "succession"
     QUORUM = "quorum"
     CLOCK_STEP = "clock-step"
+    FILLER = "filler"
 
 
 @dataclass(frozen=True)

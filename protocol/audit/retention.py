@@ -31,6 +31,7 @@ def check_retention(entries: Sequence[Entry], findings: Findings) -> None:
         elif isinstance(shared, PayloadsErased):
             erased.update(shared.leaves)
             for leaf_hash in shared.leaves:
+                _check_kept(entry, by_leaf.get(leaf_hash), country, findings)
                 _check_erased(entry, shared, by_leaf.get(leaf_hash), holds, country, findings)
     last_closed = max((entry.index for entry in entries if entry.closed), default=-1)
     for entry in entries:
@@ -43,6 +44,13 @@ def check_retention(entries: Sequence[Entry], findings: Findings) -> None:
             path = payload_path(entry.leaf.leaf_hash)
             what = "the entry has no payload, and no statement says that it was erased"
             findings.add(Rule.PAYLOAD_MISSING, what, path, entry.index)
+
+
+def _check_kept(by: Entry, gone: Entry | None, country: str | None, findings: Findings) -> None:
+    """The first entry says whose ledger it is, and what it succeeds: of the others only their payloads knew."""
+    if gone is not None and gone.index == 0:
+        what = f"entry {by.index} says that the payload of the first entry was erased, which is kept for ever"
+        findings.add(Rule.ERASURE, what, index=by.index, blame=country)
 
 
 def _check_erased(

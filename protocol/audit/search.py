@@ -16,12 +16,15 @@ from protocol.audit.entries import Entry, country_of
 from protocol.audit.trust import trust_counts
 from protocol.audit.verify import AuditedLedger
 from protocol.statements import exchange_in_leaf
-from protocol.statements_records import PayloadsErased
+from protocol.statements_records import FILLER, PayloadsErased
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What is looked for; what is None does not matter. Times are milliseconds, the end is not included."""
+    """What is looked for; what is None does not matter. Times are milliseconds, the end is not included.
+
+    Fillers say nothing, and are found only by their type.
+    """
 
     exchange: bytes | None = None
     peer: str | None = None
@@ -38,7 +41,8 @@ class Criteria:
             return False
         if self.until_ms is not None and entry.leaf.time_ms >= self.until_ms:
             return False
-        if self.kind is not None and (entry.shared is None or entry.shared.type != self.kind):
+        kind = None if entry.shared is None else entry.shared.type
+        if (self.kind or kind) != kind or (kind == FILLER and self.kind is None):
             return False
         if self.peer is not None and self.peer not in parties(entry, country):
             return False
@@ -136,8 +140,8 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
 
     Returns:
         ``rows``, one for each month (UTC, of the first entry), direction (``asked`` or ``answered``), peer,
-        modality and purpose; ``totals`` over all rows; ``statements`` by type; ``trust`` as of ``trust_counts``, with
-        ``after_quorum`` of the report; ``completeness`` as of ``search``.
+        modality and purpose; ``totals`` over all rows; ``statements`` by type, and apart from them ``fillers``;
+        ``trust`` as of ``trust_counts``, with ``after_quorum`` of the report; ``completeness`` as of ``search``.
     """
     country = country_of(ledger.entries)
     exchanges: dict[bytes, list[Entry]] = {}
@@ -155,7 +159,10 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
         "country": country,
         "rows": [{**dict(zip(names, place, strict=True)), **_spread(rows[place])} for place in sorted(rows)],
         "totals": _spread(totals),
-        "statements": dict(sorted(ledger.report.statements.items())),
+        "statements": {
+            kind: count for kind, count in sorted(ledger.report.statements.items()) if kind != FILLER
+        },
+        "fillers": ledger.report.statements.get(FILLER, 0),
         "trust": trust_counts(ledger.entries) | {"after_quorum": ledger.report.after_quorum},
         "completeness": completeness(ledger),
     }

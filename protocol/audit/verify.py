@@ -21,6 +21,7 @@ from protocol.audit.trust import check_trust, previous_log
 from protocol.audit.witnesses import check_conflicts, notices
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
+from protocol.witnessing import PREFIX
 
 _VKEY: Final = "vkey"
 _EMPTY_POLICY: Final = LogPolicy((), {}, {}, None)
@@ -147,6 +148,13 @@ def _policy(data: bytes, findings: Findings) -> LogPolicy:
         findings.add(Rule.POLICY, "the policy names no log", where="policy")
     if policy.quorum is None:
         findings.note("The policy asks for no witness: nobody outside vouches that this is the only history.")
+    for name, key in sorted(policy.witnesses.items()):
+        # A node's cosigning key: in its own exchanges with the ledger's node it is one of the pair.
+        if policy.quorum is not None and key.name.startswith(PREFIX) and policy.met_by({key.key_bytes}):
+            findings.note(
+                f"{name} alone meets the quorum: in exchanges between the two nobody outside the pair vouches "
+                "that this is the only history."
+            )
     return policy
 
 

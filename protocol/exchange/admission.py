@@ -28,6 +28,7 @@ from protocol.exchange.responder import ResponderRecord, ResponderSession, Respo
 from protocol.exchange.session import Step, keep_evidence
 from protocol.messages import Query, QuerySubmission, message_hash, open_signed
 from protocol.policy import Quota, Spent, allow
+from protocol.seen_by import UnseenCheckpoint
 from protocol.statements import QueryIntent
 
 
@@ -138,6 +139,10 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
     except EvidenceRejected as error:
         commands += keep_evidence(error, parties.peer.country, arrival.submission)
         reason = RefusalReason.BAD_EVIDENCE
+    except UnseenCheckpoint as error:
+        # Whoever else has seen it, the peer's log has signed it: that is kept.
+        commands.append(_remember(error.entry, parties))
+        reason = RefusalReason.UNSEEN_CHECKPOINT
     except Refused as refusal:
         reason = refusal.reason
     accepted = reason is None

@@ -40,6 +40,7 @@ from protocol.messages import (
     message_hash,
     open_signed,
 )
+from protocol.seen_by import UnseenCheckpoint, unseen
 from protocol.statements import (
     Asked,
     QueryAccepted,
@@ -111,6 +112,7 @@ def verify_entry(
         StaleCheckpoint: Ask for, or be asked for, newer evidence.
         EvidenceRejected: Everything else that is wrong with it; with a conflict file if the peer's log has signed
             what contradicts itself.
+        UnseenCheckpoint: It holds, but nobody outside the pair vouches for the checkpoint as the agreement demands.
     """
     last_seen = (seen.size, seen.root) if seen is not None else None
     stored_ms = seen.stored_ms if seen is not None else 0
@@ -119,12 +121,16 @@ def verify_entry(
     except ConcordatError as error:
         raise EvidenceRejected(str(error), error.code) from None
     try:
-        return verify_evidence(evidence, parties.peer.ledger, last_seen, expected, stored_ms)
+        entry = verify_evidence(evidence, parties.peer.ledger, last_seen, expected, stored_ms)
     except StaleCheckpoint:
         raise
     except ConcordatError as error:
         conflict = _conflict(error, evidence, parties, seen, now_ms)
         raise EvidenceRejected(str(error), error.code, conflict) from None
+    missing = unseen(parties.peer.demands, evidence.checkpoint)
+    if missing is not None:
+        raise UnseenCheckpoint(missing, entry)
+    return entry
 
 
 CONFLICTS: Final[dict[type[ConcordatError], ConflictRule]] = {
@@ -173,6 +179,7 @@ def verify_status(
         BadEncoding, BadMessage, BadSignature, WrongMessage: The messages are wrong.
         StaleCheckpoint: The evidence is older than what we hold by now.
         EvidenceRejected: The evidence is wrong, or is of an entry that says something else.
+        UnseenCheckpoint: No third party vouches for the checkpoint, and the agreement demands one.
     """
     status = ExchangeStatus.from_bytes(body)
     query = own_query(query_envelope)

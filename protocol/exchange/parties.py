@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from crypto.note import CosignatureVerifier, Ed25519Verifier
 from crypto.signing import SigningKey, VerifyKey
+from protocol.log_policy import LogPolicy
 from protocol.witnessing import witness_verifier
 
 
@@ -28,11 +29,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Peer:
-    """The accepted identity of the other side, from the roster."""
+    """The accepted identity of the other side, from the roster.
+
+    Attributes:
+        country: Which.
+        identity: Signs its messages and cosignatures.
+        ledger: Signs its checkpoints.
+        demands: Who outside the pair must have cosigned a checkpoint before evidence under it counts, here or there.
+    """
 
     country: str
     identity: VerifyKey
     ledger: Ed25519Verifier
+    demands: tuple[LogPolicy, ...] = ()
 
     @property
     def witness(self) -> CosignatureVerifier:

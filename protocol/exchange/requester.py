@@ -49,9 +49,10 @@ from protocol.messages import (
     sign,
 )
 from protocol.policy import Spent, allow
+from protocol.seen_by import UnseenCheckpoint
 
-RETRYABLE: Final = frozenset({"try-later", "unavailable"})
-"""Error codes after which the same bytes are sent again; every other code ends the query."""
+RETRYABLE: Final = frozenset({"try-later", "unavailable", "unseen-checkpoint"})
+"""Error codes after which the same message is sent again; every other code ends the query."""
 
 GRACE: Final = limits.MINUTE
 """What a requester waits beyond the promised time before it says that the answer is overdue."""
@@ -342,6 +343,9 @@ class RequesterSession(Session[RequesterRecord]):
         return Step((FetchStatus(self._parties.peer.country, self._record.exchange_id, now_ms),))
 
     def _broken(self, error: PeerFault, body: bytes, now_ms: int) -> Step:
+        if isinstance(error, UnseenCheckpoint):
+            failed = self._fail(FailureReason.UNSEEN_CHECKPOINT, now_ms)
+            return Step(self._remember(error.entry) + self._keep(error, body) + failed.commands)
         evidence = isinstance(error, EvidenceRejected)
         kept = self._keep(error, body)
         step = self._fail(FailureReason.BAD_EVIDENCE if evidence else FailureReason.BAD_REPLY, now_ms)
@@ -379,7 +383,8 @@ class RequesterSession(Session[RequesterRecord]):
         except StaleCheckpoint:
             return self._again(now_ms)
         except PeerFault as error:
-            return Step(self._keep(error, event.body) + self._again(now_ms).commands)
+            known = self._remember(error.entry) if isinstance(error, UnseenCheckpoint) else ()
+            return Step(known + self._keep(error, event.body) + self._again(now_ms).commands)
         self._update(receipt=envelope)
         return Step(self._remember(entry) + self._finish(self._end()).commands)
 

@@ -48,6 +48,7 @@ from protocol.messages import (
     message_hash,
     sign,
 )
+from protocol.seen_by import UnseenCheckpoint
 
 
 @dataclass(frozen=True)
@@ -314,6 +315,8 @@ class ResponderSession(Session[ResponderRecord]):
             report = checks.verify_report(event.body, self._parties, record.query, answer, event.seen, now_ms)
         except StaleCheckpoint as error:
             return Step(fault=error)
+        except UnseenCheckpoint as error:
+            return Step(self._remember(error.entry), fault=error)
         except PeerFault as error:
             return Step(self._keep(error, event.body), fault=error)
         stop: tuple[Command, ...] = ()

@@ -52,7 +52,7 @@ async def test_below_the_quorum_a_strict_node_sends_nothing(world: World) -> Non
         asking = asyncio.create_task(ask(cl, world.arguments("known.npz:3")))
         await until(lambda: "query.accepted" in statements(us.core))
         with pytest.raises(BelowQuorum):
-            await us.quorum.require(us.core.journal.ledger.size)
+            await us.quorum.require(us.core.journal.ledger.size, "CL")
         with pytest.raises(BelowQuorum):
             us.core.evidence(us.core.journal.ledger.size - 1, 0)
         assert not asking.done()

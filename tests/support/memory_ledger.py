@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crypto import merkle
 from crypto.contexts import Context, hash_fields
-from crypto.note import Ed25519Signer, sign_note
+from crypto.note import CosignatureSigner, Ed25519Signer, sign_note
 from crypto.signing import SigningKey
 from protocol.checkpoint import Checkpoint
 from protocol.evidence import LogEvidence
@@ -25,6 +25,7 @@ class MemoryLedger:
 
     def __init__(self, signer: Ed25519Signer) -> None:
         self.signer = signer
+        self.witnesses: list[CosignatureSigner] = []
         self.leaves: list[Leaf] = []
         self.statements: list[Statement] = []
         self.openings: list[Opening] = []
@@ -58,7 +59,7 @@ class MemoryLedger:
         return merkle.root(self.hashes[:size])
 
     def checkpoint(self, size: int) -> bytes:
-        return sign_note(Checkpoint(self.signer.name, size, self.root(size)).to_text(), [self.signer])
+        return sign_note(Checkpoint(self.signer.name, size, self.root(size)).to_text(), [self.signer, *self.witnesses])
 
     def evidence(self, index: int, old_size: int, size: int | None = None) -> bytes:
         """``LogEvidence`` bytes of an entry under the tree of ``size`` (default: now)."""

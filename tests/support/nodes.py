@@ -69,6 +69,7 @@ class World:
         enrolled: Feature vectors of the gallery, shape ``(m, d)``; record ``i`` is named ``str(i)``.
         workers: Search processes of each node.
         memory_mib: What each node may spend on keys and encoded blocks.
+        cadence_seconds: Off, since most tests count entries.
     """
 
     def __init__(
@@ -80,10 +81,12 @@ class World:
         enrolled: NDArray[Any] | None = None,
         workers: int = 1,
         memory_mib: int = 512,
+        cadence_seconds: int = 0,
     ) -> None:
         self.root = root
         self.profile = profile or builtin(PROFILE)
         self.enrolled: NDArray[Any]
+        self._cadence_seconds = cadence_seconds
         self._machine = {"workers": workers, "memory_mib": memory_mib}
         self.directories = {"CL": root / "cl", "US": root / "us"}
         self._auditor(root)
@@ -128,6 +131,7 @@ class World:
             listen=endpoint,
             auditors=[read_auditor(self.root / "auditor.pub")],
             unlock_file=None,
+            cadence_seconds=self._cadence_seconds,
             **self._machine,
         )
 

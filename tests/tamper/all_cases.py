@@ -5,6 +5,7 @@ from __future__ import annotations
 import checkpoint_cases
 import conflict_cases
 import files_cases
+import filler_cases
 import peer_cases
 import statement_cases
 import trust_cases
@@ -13,5 +14,13 @@ from matrix import Cases
 
 def all_cases() -> Cases:
     """Every case of every family, in a fixed order."""
-    for family in (files_cases, checkpoint_cases, statement_cases, peer_cases, conflict_cases, trust_cases):
+    for family in (
+        files_cases,
+        checkpoint_cases,
+        statement_cases,
+        filler_cases,
+        peer_cases,
+        conflict_cases,
+        trust_cases,
+    ):
         yield from family.cases()

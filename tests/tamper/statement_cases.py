@@ -146,7 +146,7 @@ def seal_lie(leaf: s.Leaf, statement: s.Statement, random: object) -> bytes:
 
     draw = counter_random(f"lie/{leaf.leaf_hash.hex()}/{random}")
     _, box, opening = make_entry(statement, leaf.time_ms, bytes(32), [public_key(AUDITOR)], draw)
-    from protocol.payload import WrappedKey, _Contents
+    from protocol.payload import WrappedKey, _Contents, pad
 
     contents = _Contents(
         shared=opening.shared,
@@ -158,7 +158,7 @@ def seal_lie(leaf: s.Leaf, statement: s.Statement, random: object) -> bytes:
     sealed_key = seal_to(public_key(AUDITOR), Context.PAYLOAD_KEY, place, key, draw(32))
     return box.model_copy(
         update={
-            "sealed": seal(key, Context.PAYLOAD, place, contents.to_bytes(), draw(NONCE_BYTES)),
+            "sealed": seal(key, Context.PAYLOAD, place, pad(contents.to_bytes()), draw(NONCE_BYTES)),
             "auditor_keys": [WrappedKey(recipient=public_key(AUDITOR), sealed=sealed_key)],
         }
     ).to_bytes()

@@ -31,6 +31,7 @@ from protocol.audit.search import Criteria, search, statistics
 from protocol.audit.verify import LedgerInput, audit_ledger, verify_ledger
 from protocol.payload import payload_path
 from protocol.statements import NoPrivatePart
+from protocol.statements_records import LogFiller
 
 BASIS = "agreement-article-4"
 
@@ -147,6 +148,18 @@ def test_an_erasure_that_was_cut_short_is_ended_by_the_next(
             records.erase(core, "op", really=True)
         assert not node.audit().ok
         assert records.erase(core, "op", really=True)["finished"] == 4
+    assert node.audit().ok
+
+
+def test_payloads_of_fillers_go_by_a_rule_of_their_own(node: Node) -> None:
+    with (node.directory / "node.toml").open("a") as file:
+        file.write("filler = 30\n")
+    with node.open() as core:
+        for number in (11, 12):
+            core.record(LogFiller(exchange_id=exchange_id(number), country="US"), NoPrivatePart())
+        node.now_ms += 31 * limits.DAY
+        done = records.erase(core, "op", really=True)
+        assert (done["erased"], done["exchanges"]) == (2, 2)
     assert node.audit().ok
 
 

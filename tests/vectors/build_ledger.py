@@ -248,6 +248,7 @@ def _kept() -> list[s.Statement]:
             r.LedgerRead(**local, scope="payload", first=5, count=1),
             r.Reading(reader="auditor-1", key=bytes([3]) * 32, purpose="lawfulness-check"),
         ),
+        s.Statement(r.LogFiller(**local), s.NoPrivatePart()),
     ]
 
 
