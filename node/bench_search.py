@@ -65,7 +65,7 @@ def _search_part(
     clock.stop()
     seed = os.urandom(32)
     wall, core = time.perf_counter(), time.process_time()
-    prepared = responder.prepare(query)
+    prepared = responder.prepare(query, MaskStream(seed, b"benchmark-cold", None, 1))
     fixed = time.process_time() - core
     answers = [
         responder.answer_once(prepared, block, MaskStream(seed, b"benchmark-cold", i, 1))
@@ -84,7 +84,7 @@ def _search_part(
     if keep:
         encoded = [responder.encode(block) for block in blocks]
         wall, core = time.perf_counter(), time.process_time()
-        prepared = responder.prepare(query)
+        prepared = responder.prepare(query, MaskStream(seed, b"benchmark-warm", None, 1))
         for i, block in enumerate(encoded):
             responder.answer(prepared, block, MaskStream(seed, b"benchmark-warm", i, 1))
         result["warm"] = time.process_time() - core
@@ -113,7 +113,7 @@ def measure_search(
     keys = requester.evaluation_keys()
     probe = make_templates(images(people(1, 41, profile.d), 2, 43)[0, 1:], profile)[0]
     query = requester.encrypt(probe)
-    encoded_bytes = len(blocks) * plan.levels * 8 * plan.profile.n * plan.degree
+    encoded_bytes = len(blocks) * plan.search_level * 8 * plan.profile.n * plan.degree
     keep = encoded_bytes <= memory_bytes
     shares = [blocks[i::workers] for i in range(workers) if blocks[i::workers]]
     report(f"search with {len(shares)} process(es), cold and {'warm' if keep else 'no warm run: memory'}")
@@ -128,7 +128,7 @@ def measure_search(
                 [keep] * len(shares),
             )
         )
-    hits = sum(int((requester.open_block(a) == 0).sum()) for part in parts for a in part["answers"])
+    hits = sum(len(requester.open_block(a).hits()) for part in parts for a in part["answers"])
     expected = sum(int((block.astype(np.int64) @ probe >= plan.profile.threshold).sum()) for block in blocks)
     names = parts[0]["stages"]
     result: dict[str, Any] = {

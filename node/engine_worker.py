@@ -20,8 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadKeys, ConcordatError, LocalFault
 from crypto.profiles import SearchProfile
@@ -170,7 +168,7 @@ def search_block(
     responder = _responder(search, keys_path, keys_hash)
 
     def prepare() -> tuple[Any, int]:
-        return responder.prepare(query), 1
+        return responder.prepare(query, worker.scheme.mask_stream(seed, exchange_id, None, attempt)), 1
 
     # Under the seed of this attempt: another query with the same ciphertext is re-randomised anew.
     prepared = worker.prepared.get((search, keys_hash, seed, hashlib.sha256(query).digest()), prepare)
@@ -205,7 +203,7 @@ def warm_block(search: SearchProfile, keys_path: Path, keys_hash: bytes, block: 
 def _encoded_bytes(search: SearchProfile) -> int:
     """Memory of one encoded block: one diagonal per entry, in NTT form at every prime."""
     plan = _plan(search)
-    return int(plan.levels * 8 * search.n * plan.block_size)
+    return int(plan.search_level * 8 * search.n * plan.block_size)
 
 
 def generate(search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
@@ -233,4 +231,4 @@ def encrypt(search: SearchProfile, secret: bytes, template: Any) -> bytes:
 def open_answer(search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[int]]:
     """The slots that hit, block by block; nothing else of the answer leaves the worker."""
     requester = _requester(search, secret)
-    return [[int(slot) for slot in np.flatnonzero(requester.open_block(one) == 0)] for one in blocks]
+    return [[slot for slot, _ in requester.open_block(one).hits()] for one in blocks]

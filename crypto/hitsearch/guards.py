@@ -65,7 +65,8 @@ class Validity:
     """The check that a probe is a well-formed template, repeated over all slots.
 
     With p the slots of the probe, one check is the sum over all slots s of
-    ``range_s * f(p_s) + repetition_s * p_s + norm * p_s^2``, minus ``norm * (N/n) * S``, where f vanishes on [-a, a] only.
+    ``range_s * f(p_s) + repetition_s * p_s + norm * p_s^2``, minus ``norm * (N/n) * S``,
+    where f vanishes on [-a, a] only.
     """
 
     def __init__(self, bgv: Bgv, relin: Any, guard: GuardKeys) -> None:
@@ -95,7 +96,8 @@ class Validity:
         total = guard.plus_plain(total, guard.encode(np.repeat(np.array(wanted), half) % plan.plain_modulus))
         exchanged = guard.exchange_rows(total, self._guard.galois)
         back = [
-            bgv.load_full(guard.words_of(one, plan.guard_level), plan.guard_level) for one in (total, exchanged)
+            bgv.load_full(guard.words_of(one, plan.guard_level), plan.guard_level)
+            for one in (total, exchanged)
         ]
         return back[0], back[1]
 

@@ -18,7 +18,6 @@ from crypto.hitsearch.keyset import (
 )
 from crypto.hitsearch.modular import add, multiply, negate
 from crypto.hitsearch.packing import Slots, Words
-from crypto.hitsearch.parameters import Plan
 from crypto.hitsearch.sampling import small_errors, ternary
 from crypto.hitsearch.seal import Bgv
 
@@ -63,7 +62,10 @@ class KeyMaker:
         errors = self._bgv.ntt_words(small_errors(self._derive(error_label), plan.degree))
         rows = []
         for a, e, s, q in zip(
-            uniform, self._rows(errors, part.primes), self._rows(self.secret_words, part.primes), part.primes,
+            uniform,
+            self._rows(errors, part.primes),
+            self._rows(self.secret_words, part.primes),
+            part.primes,
             strict=True,
         ):
             rows.append(add(multiply(e, plan.plain_modulus, q), negate(multiply(a, s, q), q), q))

@@ -57,7 +57,7 @@ def exchange_element(degree: int) -> int:
 
 
 def key_names(plan: Plan) -> list[KeyName]:
-    """All keys in the order of the byte form: relinearisation, rotations, rotations of the slot sum, exchange of rows."""
+    """All keys in the order of the byte form: relinearisation, rotations, those of the slot sum, exchange of rows."""
     rotations = [KeyName(rotation_element(s, plan.degree), plan.levels) for s in plan.rotation_steps]
     sums = [KeyName(rotation_element(s, plan.degree), plan.guard_level) for s in plan.guard_steps]
     exchange = KeyName(exchange_element(plan.degree), plan.guard_level)
@@ -200,9 +200,7 @@ def unpack_answer(data: bytes, plan: Plan) -> tuple[Words, Words]:
     primes = (plan.data_primes[0], plan.data_primes[0])
     half = plan.answer_ciphertext_bytes
     try:
-        hits, tokens = (
-            unpack_polynomial(data[at : at + half], primes, plan.degree) for at in (0, half)
-        )
+        hits, tokens = (unpack_polynomial(data[at : at + half], primes, plan.degree) for at in (0, half))
     except BadEncoding as problem:
         raise BadCiphertext(f"answer block: {problem}") from None
     return hits, tokens

@@ -27,6 +27,9 @@ MAX_DATA_BITS: Final = (
 )
 LAST_BITS: Final = 34  # the answer's only prime: the smallest friendly one
 ERROR_STD: Final = 3.24  # SEAL's centred binomial distribution of 21 + 21 bits
+GUARDED_LEVEL: Final = (
+    3  # the answer's prime, the one that flooding fills, and the one that the guards' noise goes with
+)
 TAIL_BITS: Final = 3.2  # 9.2 standard deviations: 2^-40 for 2 * 16384 coefficients of 1,024 answers
 FLOOD_UNIFORMS: Final = 4
 FLOOD_DIGITS: Final = 3
@@ -127,7 +130,12 @@ class Plan:
     @property
     def guard_level(self) -> int:
         """Data primes left where validity and canary join the answer: one above the flooding."""
-        return self.stage("flooding").level + 1
+        return GUARDED_LEVEL
+
+    @property
+    def search_level(self) -> int:
+        """Data primes at which the scores are computed: the top, unless only the guards need it."""
+        return self.stage("scores").level
 
     @property
     def canary_scale_bits(self) -> int:
@@ -188,11 +196,11 @@ class Plan:
         """Noise budgets, in whole bits, that an honest answer can have when it is opened.
 
         Flooding and canary are by far the largest part of its noise, and the greatest of so many sums is always near
-        four standard deviations; one bit is allowed on both sides.
+        three standard deviations; one bit is allowed on both sides. SEAL counts whole bits of modulus and of noise.
         """
-        largest = self.stage("flooding").noise_bits - log2(self.data_primes[1]) + 2
-        expected = int(log2(self.data_primes[0]) - 1 - largest)
-        return range(expected - 1, expected + 2)
+        largest = self.stage("flooding").noise_bits - log2(self.data_primes[1]) + log2(3.1)
+        expected = self.data_primes[0].bit_length() - (int(largest) + 1) - 1
+        return range(max(1, expected - 1), expected + 2)
 
     def hiding_bits(self, answers: int) -> float:
         """-log2 of the statistical distance for a requester who receives that many block answers.
@@ -315,6 +323,8 @@ def plan_stages(
     drops = [bits for _, _, bits, _ in stages if bits]
     sizes = (LAST_BITS, *reversed(drops))
     level = len(sizes)
+    # a short search leaves too few levels for the guards: they get theirs above it
+    sizes += (LAST_BITS + 3,) * max(0, GUARDED_LEVEL + guard_depth(profile) - level)
     placed = []
     for name, noise, bits, after in stages:
         placed.append(Stage(name, level, noise, bits, after))
@@ -323,22 +333,26 @@ def plan_stages(
     return tuple(placed), sizes
 
 
-def plan_guards(profile: SearchProfile, degree: int, sizes: tuple[int, ...], guard_level: int) -> tuple[Stage, ...]:
+def guard_depth(profile: SearchProfile) -> int:
+    """Levels that the validity check takes: products of a probe's entries up to degree 2a + 1, and one to settle."""
+    return 2 if profile.bound == 1 else 3 + profile.bound // 2
+
+
+def plan_guards(profile: SearchProfile, degree: int, sizes: tuple[int, ...]) -> tuple[Stage, ...]:
     """Simulate the noise of the validity check, for the noisiest probe that passes the canary.
 
     Args:
         profile: Whose bound fixes the polynomial.
         degree: N.
         sizes: Bits of the data primes, the last kept first.
-        guard_level: Data primes left where the result joins the answer.
 
     Raises:
-        ImpossibleProfile: The noise leaves no room, or the check is deeper than the levels above ``guard_level``.
+        ImpossibleProfile: The noise leaves no room.
     """
     floor = noise_floor_bits(degree)
     uniform_plain = uniform_plain_bits(degree)
     probe = honest_probe_bits(degree) + TOLERANCE_BITS
-    level = len(sizes)
+    level, guard_level = len(sizes), GUARDED_LEVEL
     stages: list[Stage] = []
 
     def step(name: str, noise: float, at: int) -> float:
@@ -360,12 +374,12 @@ def plan_guards(profile: SearchProfile, degree: int, sizes: tuple[int, ...], gua
         quadratic = _sum_bits(quadratic, squares + log2(2 * profile.bound**2))
         depth = 2
         for number in range(1, profile.bound // 2):
-            quadratic = step(f"factor {number + 1}", _product_bits(quadratic, quadratic, degree), level - depth)
+            quadratic = step(
+                f"factor {number + 1}", _product_bits(quadratic, quadratic, degree), level - depth
+            )
             depth += 1
         weighted = step("range", _product_bits(weighted, quadratic, degree), level - depth)
         depth += 1
-    if level - depth < guard_level:
-        raise ImpossibleProfile(f"entries up to {profile.bound} need {depth} levels above the answer's last steps")
     passed = sum(sizes[guard_level : level - depth]) - (level - depth - guard_level)
     settled = _sum_bits(max(weighted, linear) - passed, floor)
     summed = settled + log2(degree) + 1  # roundings have a mean, so the sum's add linearly
@@ -470,17 +484,13 @@ def plan_for(profile: SearchProfile) -> Plan:
             f"128-bit security at degree {DEGREE} allows {MAX_MODULUS_BITS}: raise the threshold or lower the norm"
         )
     bits = tuple(q.bit_length() for q in data)
-    guards = plan_guards(profile, DEGREE, bits, _flooding_level(stages) + 1)
+    guards = plan_guards(profile, DEGREE, bits)
     plan = Plan(profile, DEGREE, data, special, baby, stages, guards)
     if plan.flood_ratio_bits < MIN_FLOOD_BITS:
         raise ImpossibleProfile(
             f"flooding hides the noise by {plan.flood_ratio_bits:.1f} bits only, of {MIN_FLOOD_BITS} wanted"
         )
     return plan
-
-
-def _flooding_level(stages: tuple[Stage, ...]) -> int:
-    return next(stage.level for stage in stages if stage.name == "flooding")
 
 
 def baby_steps_for(n: int) -> int:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys
 from crypto.hitsearch.masks import MaskStream
-from crypto.hitsearch.packing import Slots
 from crypto.hitsearch.parameters import SEED_BYTES, Plan
 from crypto.hitsearch.requester import Opened, check_template
 from crypto.hitsearch.responder import check_block

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +109,7 @@ class Responder:
         probe = self._rerandomise(self._rebuild(query), stream)
         guards = self._guard(probe, stream)
         self._observe("baby steps")
-        rotations = [probe]
+        rotations = [self._bgv.drop_to(probe, self.plan.search_level)]
         for _ in range(self.plan.baby_steps - 1):
             rotations.append(self._bgv.rotate(rotations[-1], 1, self._galois))
         return PreparedQuery(tuple(rotations), guards)
@@ -144,7 +143,7 @@ class Responder:
         check_block(templates, plan)
         for giant, baby, values in diagonals(templates, plan.baby_steps, plan.centring.scale):
             # SEAL refuses a product with a zero plaintext, whose result would be in the clear
-            yield giant, baby, self._bgv.encode_ntt(values, plan.levels) if values.any() else None
+            yield giant, baby, self._bgv.encode_ntt(values, plan.search_level) if values.any() else None
 
     def answer(self, prepared: PreparedQuery, block: EncodedBlock, stream: MaskStream) -> bytes:
         """Search one block; exactly ``plan.answer_block_bytes``, whatever the block holds.
@@ -172,12 +171,10 @@ class Responder:
         hits, tokens = self._threshold(scores, stream)
         self._observe("tokens, guards, flooding and last switch")
         tokens = self._bgv.plus_plain(tokens, self._bgv.encode(stream.tokens(self.plan.degree)))
-        words = [
-            self._finish(one, prepared.guards, stream, label)
-            for one, label in ((hits, b"hits"), (tokens, b"tokens"))
-        ]
+        hit_words = self._finish(hits, prepared.guards, stream, b"hits")
+        token_words = self._finish(tokens, prepared.guards, stream, b"tokens")
         self._observe("pack")
-        return pack_answer(*words, self.plan)
+        return pack_answer(hit_words, token_words, self.plan)
 
     def _finish(self, masked: Ciphertext, guards: Guards, stream: MaskStream, label: bytes) -> Words:
         """From a masked value at the guard level to the words of the answer."""
@@ -216,7 +213,7 @@ class Responder:
                 total = total if summand is None else bgv.add_into(total, summand)
             else:
                 total = summand
-        return bgv.drop_to(total, plan.levels - 1)
+        return bgv.drop_to(total, plan.search_level - 1)
 
     def _threshold(self, scores: Ciphertext, stream: MaskStream) -> tuple[Ciphertext, Ciphertext]:
         """r * P(w) and r' * P(w) at the guard level, with fresh non-zero factors per slot: zero on hits only."""
@@ -225,9 +222,7 @@ class Responder:
         w = bgv.product(u, u, self._relin)
         powers = self._powers(w)
         plain = [self._leaf(powers, index) for index in range(1, len(plan.polynomial.leaves))]
-        masked = [
-            self._masked_leaf(powers, self._mask(stream, label)) for label in (b"hits", b"tokens")
-        ]
+        masked = [self._masked_leaf(powers, self._mask(stream, label)) for label in (b"hits", b"tokens")]
         while plain:
             # The masked leaves are the two versions of factor 0; the others pair up among themselves.
             last = len(plain) == 1

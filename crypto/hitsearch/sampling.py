@@ -67,5 +67,6 @@ def small_errors(key: bytes, degree: int) -> Slots:
     """
     raw = np.frombuffer(keystream(key, 8 * degree), dtype=">u8").astype(np.uint64)
     mask = np.uint64((1 << ERROR_BITS) - 1)
-    plus = np.bitwise_count(raw & mask).astype(np.int64)
-    return plus - np.bitwise_count((raw >> np.uint64(ERROR_BITS)) & mask).astype(np.int64)
+    plus: Slots = np.bitwise_count(raw & mask).astype(np.int64)
+    minus: Slots = np.bitwise_count((raw >> np.uint64(ERROR_BITS)) & mask).astype(np.int64)
+    return plus - minus

@@ -184,7 +184,9 @@ class Bgv:
 
     def number_ntt(self, number: int, level: int) -> Plaintext:
         """An integer of any size as a factor at a level: the same word at every place of a prime."""
-        words = np.concatenate([np.full(self.plan.degree, number % q, np.uint64) for q in self.primes[:level]])
+        words = np.concatenate(
+            [np.full(self.plan.degree, number % q, np.uint64) for q in self.primes[:level]]
+        )
         return self._load(sealapi.Plaintext(), plaintext_body(words, self.parms_ids[level]), AssertionError)
 
     def ntt_words(self, values: Slots) -> Words:
@@ -235,7 +237,9 @@ class Bgv:
         self.evaluator.add_plain(left, right, result)
         return result
 
-    def product(self, left: Ciphertext, right: Ciphertext, relin_keys: Any, *, drop: bool = True) -> Ciphertext:
+    def product(
+        self, left: Ciphertext, right: Ciphertext, relin_keys: Any, *, drop: bool = True
+    ) -> Ciphertext:
         """left * right, relinearised, one prime dropped unless told otherwise."""
         result = sealapi.Ciphertext()
         if left is right:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from searching import EMBEDDING_128, insecure_plan, parties, random_templates, scores, stream
+from searching import EMBEDDING_128, insecure_plan, parties, random_templates, scores, search, stream
 
 from crypto.hitsearch import MaskStream
 
@@ -66,8 +66,7 @@ def test_digits_are_uniform_and_reach_zero() -> None:
 
 def opened(number: int, block: np.ndarray, probe: np.ndarray) -> np.ndarray:
     requester, responder = parties(insecure_plan(EMBEDDING_128))
-    answer = responder.answer_once(responder.prepare(requester.encrypt(probe)), block, stream(number))
-    return requester.open_block(answer)
+    return requester.open_block(search(responder, requester.encrypt(probe), block, number)).values
 
 
 def test_one_score_in_every_slot_gives_uniform_values() -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crypto.hitsearch import MaskStream, Plan, Requester, Responder
-from crypto.hitsearch.parameters import baby_steps_for, choose_primes, plan_stages
+from crypto.hitsearch.parameters import baby_steps_for, choose_primes, plan_guards, plan_stages
 from crypto.profiles import SearchProfile
 
 Templates = NDArray[np.int8]
@@ -39,7 +40,9 @@ def insecure_plan(profile: SearchProfile, degree: int = 1024) -> InsecurePlan:
     baby = baby_steps_for(profile.n)
     stages, sizes = plan_stages(profile, degree, baby)
     data, special = choose_primes(sizes, degree)
-    return InsecurePlan(profile, degree, data, special, baby, stages)
+    bits = tuple(q.bit_length() for q in data)
+    guards = plan_guards(profile, degree, bits)
+    return InsecurePlan(profile, degree, data, special, baby, stages, guards)
 
 
 @lru_cache
@@ -100,9 +103,15 @@ def empty_slots(plan: Plan) -> Templates:
     return block
 
 
-def stream(number: int = 0, block: int = 0, attempt: int = 1) -> MaskStream:
-    """A fixed stream: tests that look at statistics must repeat."""
+def stream(number: int = 0, block: int | None = 0, attempt: int = 1) -> MaskStream:
+    """A fixed stream, of a block or (None) of a query: tests that look at statistics must repeat."""
     return MaskStream(number.to_bytes(32, "big"), b"exchange-of-test", block, attempt)
+
+
+def search(responder: Any, query: bytes, block: Templates, number: int = 0) -> bytes:
+    """The answer of one block, with the randomness of that number."""
+    prepared = responder.prepare(query, stream(number, None))
+    return cast(bytes, responder.answer_once(prepared, block, stream(number)))
 
 
 def scores(probe: Templates, block: Templates) -> NDArray[np.int64]:

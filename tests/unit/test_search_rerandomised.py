@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from searching import SHORT, insecure_plan, parties, random_templates
+from searching import SHORT, insecure_plan, parties, random_templates, stream
 
 from crypto.hitsearch.packing import spread_probe
 
@@ -13,9 +13,9 @@ def test_the_search_starts_from_a_fresh_encryption_of_the_same_probe() -> None:
     requester, responder = parties(plan)
     template = random_templates(np.random.default_rng(7), SHORT, 1)[0]
     query = requester.encrypt(template)
-    first, second = (responder.prepare(query).rotations[0] for _ in range(2))
+    first, second = (responder.prepare(query, stream(n, None)).rotations[0] for n in range(2))
     bgv = responder._bgv
-    words = [bgv.words_of(one, plan.levels) for one in (first, second)]
+    words = [bgv.words_of(one, plan.search_level) for one in (first, second)]
     half = len(words[0]) // 2
     assert (words[0][:half] != words[1][:half]).mean() > 0.99
     assert (words[0][half:] != words[1][half:]).mean() > 0.99

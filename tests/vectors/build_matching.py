@@ -61,11 +61,15 @@ def search_case(name: str, numbers: tuple[int, int, int, int]) -> dict[str, Any]
     others += [t for s in (threshold - 1, threshold) if (t := at_score(rng, probe, profile, s)) is not None]
     seed, exchange = hashlib.sha256(name.encode()).digest(), name.encode()[:16].ljust(16, b".")
     masks = keystream(seed, exchange, 1, 7, b"mask/hits", 2 * len(others))
+    token_masks = keystream(seed, exchange, 1, 7, b"mask/tokens", 2 * len(others))
+    tokens = keystream(seed, exchange, 1, 7, b"token", 2 * len(others))
     slots = []
     for slot, other in enumerate(others):
         score = sum(int(a) * int(b) for a, b in zip(probe, other, strict=True))
         mask = int.from_bytes(masks[2 * slot : 2 * slot + 2], "big") + 1
         value = masked(score, norm, threshold, mask)
+        token = int.from_bytes(tokens[2 * slot : 2 * slot + 2], "big")
+        factor = int.from_bytes(token_masks[2 * slot : 2 * slot + 2], "big") + 1
         slots.append(
             {
                 "template": other.tolist(),
@@ -73,6 +77,8 @@ def search_case(name: str, numbers: tuple[int, int, int, int]) -> dict[str, Any]
                 "hit": score >= threshold,
                 "mask": mask,
                 "value": value,
+                "token": token,
+                "token_value": (masked(score, norm, threshold, factor) + token) % T,
             }
         )
     plan = plan_for(profile)

@@ -12,7 +12,7 @@ import pytest
 from crypto.errors import ConcordatError, ImpossibleProfile
 from crypto.hitsearch import MaskStream, plan_for
 from crypto.hitsearch.packing import pack_words, unpack_words
-from crypto.hitsearch.plain import masked_values
+from crypto.hitsearch.plain import answer_values
 from crypto.profiles import SearchProfile
 
 VECTORS = json.loads((Path(__file__).parents[2] / "specs" / "vectors" / "matching.json").read_text())
@@ -40,7 +40,10 @@ def test_searches(case: dict[str, Any]) -> None:
     block[: len(slots)] = [slot["template"] for slot in slots]
     probe = np.array(case["probe"])
     binding = bytes.fromhex(case["seed"]), bytes.fromhex(case["exchange_id"]), case["block"], case["attempt"]
-    values = masked_values(probe, block, plan, MaskStream(*binding))
+    opened = answer_values(probe, block, plan, MaskStream(*binding))
+    values, tokens = opened.values, MaskStream(*binding).tokens(plan.degree)
+    assert opened.tokens[: len(slots)].tolist() == [slot["token_value"] for slot in slots]
+    assert tokens[: len(slots)].tolist() == [slot["token"] for slot in slots]
     assert values[: len(slots)].tolist() == [slot["value"] for slot in slots]
     assert (block[: len(slots)] @ probe).tolist() == [slot["score"] for slot in slots]
     assert (values[: len(slots)] == 0).tolist() == [slot["hit"] for slot in slots]
