@@ -8,6 +8,7 @@ Source: specs/ledger.md, section "Auditors".
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ MAX_LISTING: Final = 1024 * 1024
 MAX_PAYLOADS: Final = tiles.TILE_WIDTH * (4 + MAX_PAYLOAD_BYTES)
 TIMEOUT_S: Final = 60
 WITHDRAWN: Final = "withdrawn"
+INCOMING: Final = "incoming"
 
 
 class LedgerWentBack(PeerMisbehaved):
@@ -39,28 +41,63 @@ class LedgerWentBack(PeerMisbehaved):
 
 
 class _Copy:
-    """The auditor's directory."""
+    """The auditor's directory. What a pull brings lies in ``incoming/`` until it is known to continue the copy:
+    a copy is evidence, and the node that it was fetched from may want it changed."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._files = Files()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._incoming = directory / INCOMING
+        shutil.rmtree(self._incoming, ignore_errors=True)  # of a pull that did not get to its end
+        self._written: dict[str, None] = {}
+        self._gone: list[bytes] = []
 
-    def read(self, path: str, limit: int) -> bytes | None:
+    def held(self, path: str, limit: int) -> bytes | None:
+        """A file as an earlier pull left it."""
         return self._files.read(self.directory / path, limit)
 
+    def read(self, path: str, limit: int) -> bytes | None:
+        """A file as this pull will leave it."""
+        if path in self._written:
+            return self._files.read(self._incoming / path, limit)
+        return self.held(path, limit)
+
     def write(self, path: str, data: bytes) -> None:
-        target = self.directory / path
+        """Take a file in; it counts after ``settle``."""
+        target = self._incoming / path
         self._files.ensure_directory(target.parent, self.directory)
         self._files.write_atomic(target, data)
+        self._written[path] = None
 
     def withdraw(self, leaf_hash: bytes) -> None:
-        """The node has erased what this copy has: kept apart, so that the copy is what the node has."""
-        source = self.directory / payload_path(leaf_hash)
-        if self._files.exists(source):
-            target = self.directory / WITHDRAWN / leaf_hash.hex()
+        """The node has erased what this copy has; it counts after ``settle``."""
+        self._gone.append(leaf_hash)
+
+    def settle(self) -> None:
+        """Give what was taken in its place, in the order of writing. What it replaces of payloads is kept apart."""
+        for leaf_hash in self._gone:
+            self._set_aside(leaf_hash.hex(), self.directory / payload_path(leaf_hash))
+        for path in self._written:
+            source, target = self._incoming / path, self.directory / path
+            if path.startswith("payloads/") and self._differs(source, target):
+                self._set_aside(target.name, target)
             self._files.ensure_directory(target.parent, self.directory)
             self._files.rename(source, target)
+            self._files.sync_directory(target.parent)
+        shutil.rmtree(self._incoming, ignore_errors=True)
+
+    def _differs(self, one: Path, other: Path) -> bool:
+        there = self._files.read(other, MAX_PAYLOAD_BYTES)
+        return there is not None and there != self._files.read(one, MAX_PAYLOAD_BYTES)
+
+    def _set_aside(self, name: str, source: Path) -> None:
+        """What the node no longer has: kept apart, so that the copy is what the node has. The first one stays."""
+        target = self.directory / WITHDRAWN / name
+        if self._files.exists(source) and not self._files.exists(target):
+            self._files.ensure_directory(target.parent, self.directory)
+            self._files.rename(source, target)
+        self._files.remove(source)
 
 
 class _Pull:
@@ -89,6 +126,9 @@ class _Pull:
             if data is None:
                 data = await self.get(f"/v1/audit/files/{one.path}", limit)
                 if data is not None:
+                    if self._copy.held(one.path, limit) not in (None, data):
+                        # Of one history a path has one content.
+                        raise LedgerWentBack(f"{one.path} is another than in the copy")
                     self._copy.write(one.path, data)
             if data is not None:
                 return data
@@ -99,12 +139,16 @@ class _Pull:
         if note is None:
             raise PeerMisbehaved(f"{self._address.country} serves no auditors")
         head = open_checkpoint(note, self._descriptor.ledger).checkpoint
+        before = self._held()
+        if before is not None and before.size > head.size:
+            raise LedgerWentBack(f"the copy has {before.size} entries, the node shows {head.size}")
         await self._tree(head)
-        await self._beside(head)
-        self._require_same_history(head)
+        self._require_same_history(before, head)
         self._copy.write("checkpoint", note)
+        await self._beside(head)
         vkey = f"{self._descriptor.ledger.vkey}\n"
         self._copy.write("vkey", vkey.encode())
+        self._copy.settle()
         return head
 
     async def _tree(self, head: Checkpoint) -> None:
@@ -139,14 +183,15 @@ class _Pull:
         """Cosigned while the tree was fetched: it covers entries that this copy does not have."""
         return open_checkpoint(note, self._descriptor.ledger).checkpoint.size > head.size
 
-    def _require_same_history(self, head: Checkpoint) -> None:
+    def _held(self) -> Checkpoint | None:
+        """The copy's own last checkpoint."""
+        held = self._copy.held("checkpoint", MAX_CHECKPOINT)
+        return None if held is None else open_checkpoint(held, self._descriptor.ledger).checkpoint
+
+    def _require_same_history(self, before: Checkpoint | None, head: Checkpoint) -> None:
         """The copy's own last checkpoint must be a beginning of what is there now."""
-        held = self._copy.read("checkpoint", MAX_CHECKPOINT)
-        if held is None:
+        if before is None:
             return
-        before = open_checkpoint(held, self._descriptor.ledger).checkpoint
-        if before.size > head.size:
-            raise LedgerWentBack(f"the copy has {before.size} entries, the node shows {head.size}")
 
         def tile(level: int, position: int) -> list[bytes]:
             ref = tiles.tile_at(head.size, level, position)
@@ -191,7 +236,7 @@ async def pull(
 
     Raises:
         PeerUnavailable, PeerMisbehaved: The node cannot be reached, or refuses.
-        LedgerWentBack: It shows another history than before; the copy's checkpoint stays what it was.
+        LedgerWentBack: It shows another history than before; the copy stays what it was.
     """
     client = PeerClient(tls_key, certificate, TIMEOUT_S)
     try:
