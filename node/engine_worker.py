@@ -170,8 +170,9 @@ def search_block(
     def prepare() -> tuple[Any, int]:
         return responder.prepare(query, worker.scheme.mask_stream(seed, exchange_id, None, attempt)), 1
 
-    # Under the seed of this attempt: another query with the same ciphertext is re-randomised anew.
-    prepared = worker.prepared.get((search, keys_hash, seed, hashlib.sha256(query).digest()), prepare)
+    # Under everything that its randomness depends on: another query with the same ciphertext is prepared anew.
+    attempt_of = (search, keys_hash, seed, exchange_id, attempt, hashlib.sha256(query).digest())
+    prepared = worker.prepared.get(attempt_of, prepare)
 
     stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
     encoded = _encoded(responder, search, block)

@@ -27,7 +27,7 @@ def test_each_attempt_is_prepared_anew_and_its_blocks_together(
         def __init__(self, plan: Any, keys: bytes) -> None:
             pass
 
-        def prepare(self, query: bytes) -> object:
+        def prepare(self, query: bytes, stream: MaskStream) -> object:
             made.append(object())
             return made[-1]
 
