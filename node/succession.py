@@ -9,6 +9,7 @@ Source: specs/ledger.md, section "Succession".
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -194,10 +195,14 @@ def accept(core: NodeCore, succession: Succession, operator: str) -> Recorded:
     seen = core.seen(country)
     check_continues(succession, None if seen is None else TreeHead(seen.size, seen.root))
     root = core.paths.ledger
-    target = root / SUCCESSIONS / f"{country}-{succession.digest.hex()}"
+    kept = {succession.digest: succession.note}
+    if seen is not None:
+        # Nothing proves that the larger checkpoint of the document continues this one: what can refute it stays.
+        kept[hashlib.sha256(seen.note).digest()] = seen.note
     try:
-        core.files.ensure_directory(target.parent, root)
-        core.files.write_atomic(target, succession.note, root / SCRATCH)
+        core.files.ensure_directory(root / SUCCESSIONS, root)
+        for digest, note in kept.items():
+            core.files.write_atomic(root / SUCCESSIONS / f"{country}-{digest.hex()}", note, root / SCRATCH)
     except OSError as error:
         raise StorageFailed(f"the succession could not be kept: {error.strerror}") from None
     recorded = core.record(

@@ -277,10 +277,11 @@ def _log_reading(ledger: Path, key: Path, purpose: str, scope: str, *, as_json: 
     from crypto.sealing import public_key
 
     _check_purpose(purpose)
-    if not (ledger.parent / "node.toml").is_file():
+    home = ledger.resolve().parent  # also where it is named "." or by a link
+    if not (home / "node.toml").is_file():
         return None
     arguments = {"key": public_key(_private(key)).hex(), "purpose": purpose, "scope": scope}
-    entry: int = perform(ledger.parent, "audit.read", arguments, as_json=as_json)["entry"]
+    entry: int = perform(home, "audit.read", arguments, as_json=as_json)["entry"]
     return entry
 
 

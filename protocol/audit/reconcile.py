@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from protocol import limits
@@ -20,8 +21,11 @@ from protocol.agreement import Agreement
 from protocol.audit.coverage import check_coverage
 from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
 from protocol.audit.report import Finding, Findings, ReconcileReport, Rule
+from protocol.audit.tree import root_of
 from protocol.audit.trust import check_successions
 from protocol.audit.verify import AuditedLedger, LedgerInput, audit_ledger
+from protocol.audit.witnesses import Accused, check_accusations
+from protocol.log_policy import BadPolicy, parse_policy
 
 SKEW_TOLERANCE_MS: Final = limits.CLOCK_SKEW
 
@@ -60,6 +64,7 @@ def reconcile(
     _pair_by_hash(audited, counts, findings, both_opened=set(opened))
     _pair_by_content(opened, counts, findings, answer_deadline_ms, report_deadline_ms)
     check_coverage({name: one.entries for name, one in opened.items()}, agreements, findings)
+    _check_accusations(ledgers, audited, findings)
     check_successions({name: one.entries for name, one in opened.items()}, findings)
     return ReconcileReport(
         ok=not findings.kept and all(one.report.ok for one in audited.values()),
@@ -68,6 +73,22 @@ def reconcile(
         exchanges=dict(counts),
         unchecked=tuple(findings.unchecked),
     )
+
+
+def _check_accusations(
+    ledgers: Mapping[str, LedgerInput], audited: Mapping[str, AuditedLedger], findings: Findings
+) -> None:
+    accused: dict[str, list[Accused]] = {}
+    for name, one in audited.items():
+        country, origin = country_of(one.entries), one.report.origin
+        try:
+            logs = parse_policy(ledgers[name].policy).logs
+        except BadPolicy:
+            continue  # a finding of its own
+        if country is not None and origin is not None:
+            accused.setdefault(country, []).append(Accused(logs, origin, partial(root_of, one.leaves)))
+    for name, given in ledgers.items():
+        check_accusations(given.reader, country_of(audited[name].entries), accused, findings)
 
 
 def _is_opened(ledger: AuditedLedger) -> bool:

@@ -63,6 +63,7 @@ class Rule(StrEnum):
     PEER_CONFLICT = "peer-conflict"
     CONFLICT_FORM = "conflict-form"
     CONFLICT_MISSING = "conflict-missing"
+    CONFLICT_REFUTED = "conflict-refuted"
     SUSPENSION = "suspension"
     SUCCESSION = "succession"
     QUORUM = "quorum"

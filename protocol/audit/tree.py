@@ -290,6 +290,18 @@ def _others(count: int, last: bool) -> str:
     return f" ({count - _NAMED} more in this file)" if last and count > _NAMED else ""
 
 
+def root_of(leaves: Sequence[bytes], size: int) -> bytes | None:
+    """The root of the first ``size`` entries; None if there are fewer, or not all of them could be read.
+
+    Args:
+        leaves: As ``Tree.leaves``.
+        size: Entries.
+    """
+    tiles_needed = -(-size // tiles.TILE_WIDTH)
+    hashes = _split(leaves[:tiles_needed])[:size]
+    return None if len(hashes) < size or LOST in hashes else merkle.root(hashes)
+
+
 def check_seen(tree: Tree, seen: Sequence[tuple[str, Checkpoint]], findings: Findings) -> None:
     """Compare with checkpoints of this log that others have seen, named by who has them."""
     leaves = _split(tree.leaves) if seen else []

@@ -67,11 +67,13 @@ class AuditedLedger:
         report: The verdict.
         entries: Those that could be read and are the ones that were logged.
         whole: All of them, so an absence means something.
+        leaves: The leaf hashes, as ``Tree.leaves``.
     """
 
     report: AuditReport
     entries: tuple[Entry, ...]
     whole: bool = True
+    leaves: Sequence[bytes] = ()
 
 
 def verify_ledger(
@@ -121,7 +123,7 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
         notices=(*_behind(policy, tree.quorum_size, after), *notices(entries)),
         after_quorum=after,
     )
-    return AuditedLedger(report, tuple(entries), tree.whole)
+    return AuditedLedger(report, tuple(entries), tree.whole, tree.leaves)
 
 
 def _entries(given: LedgerInput, tree: Tree, findings: Findings) -> list[Entry]:

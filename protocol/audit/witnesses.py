@@ -9,14 +9,17 @@ Source: specs/ledger.md, sections "Conflicts", "Succession" and "Time".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from crypto.errors import PeerFault
+from crypto.note import LogVerifier
 from protocol.audit.entries import Entry
 from protocol.audit.reader import LedgerReader, Unreadable, read_file
 from protocol.audit.report import Findings, Rule
+from protocol.checkpoint import open_checkpoint
 from protocol.conflict import MAX_CONFLICT_BYTES, conflict_log, read_conflict, verify_conflict
 from protocol.statements_witness import (
     ClockStepped,
@@ -61,13 +64,65 @@ def check_conflicts(reader: LedgerReader, entries: Sequence[Entry], findings: Fi
             findings.add(Rule.CONFLICT_FORM, "the file has another digest than its name", path)
             continue
         found.add(conflict.digest)
-        log = conflict.log.split("+", 1)[0]
+        # With the key's id: whose the key is, the file alone does not prove.
+        log = conflict.log.rpartition("+")[0]
         findings.add(Rule.PEER_CONFLICT, f"{conflict.rule} of {log}: {what}", path, blame=name[1])
     for entry in entries:
         shared = entry.shared
         if isinstance(shared, PeerSuspended) and shared.conflict not in (None, *found):
             what = f"{shared.peer} was suspended for a conflict of which the file is not here"
             findings.add(Rule.CONFLICT_MISSING, what, index=entry.index)
+
+
+@dataclass(frozen=True)
+class Accused:
+    """A ledger that conflict files may accuse.
+
+    Attributes:
+        logs: Its keys.
+        origin: Its name.
+        root_at: Its root at a size; None where it is not known.
+    """
+
+    logs: Sequence[LogVerifier]
+    origin: str
+    root_at: Callable[[int], bytes | None]
+
+
+def check_accusations(
+    reader: LedgerReader, holder: str | None, accused: Mapping[str, Sequence[Accused]], findings: Findings
+) -> None:
+    """Hold the conflict files of one ledger against the ledgers of those whom they accuse, by country.
+
+    A proof that does not verify, and the time at which a checkpoint was stored, are the holder's word. The ledger
+    itself refutes it where it continues both checkpoints; and nobody is accused by a key that is not its log's.
+    """
+    try:
+        paths = list(reader.list(DIRECTORY))
+    except Unreadable:
+        return
+    for path in paths:
+        name = CONFLICT_NAME.match(path)
+        ledgers = accused.get(name[1], ()) if name is not None else ()
+        try:
+            data = reader.read(path, MAX_CONFLICT_BYTES) if ledgers else None
+            conflict = read_conflict(data) if data is not None else None
+            if conflict is None:
+                continue
+            log = conflict_log(conflict)
+            heads = [open_checkpoint(note, log).checkpoint for note in (conflict.seen, conflict.shown)]
+        except (PeerFault, Unreadable):
+            continue  # a finding of its own
+        for ledger in ledgers:
+            if ledger.origin != log.name:
+                continue
+            if log.key_bytes not in [one.key_bytes for one in ledger.logs]:
+                what = f"accuses {ledger.origin} by a key that is not of its policy"
+            elif all(ledger.root_at(head.size) == head.root for head in heads):
+                what = f"the ledger {ledger.origin} continues both checkpoints"
+            else:
+                continue
+            findings.add(Rule.CONFLICT_REFUTED, what, path, blame=holder)
 
 
 def notices(entries: Sequence[Entry]) -> list[str]:
