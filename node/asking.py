@@ -173,6 +173,9 @@ class Asking(Driver[RequesterSession]):
 
     async def perform(self, key: bytes, command: Any) -> Any:
         peer = getattr(command, "peer", None)
+        if peer in self.core.witnessing.owed:
+            log("a peer first owes a proof of one history", level="warning", peer=peer)
+            return events.PeerUnreachable()
         if peer is not None and bool(await self.thread(self.core.suspension, peer)):
             return events.PeerUnreachable()
         match command:

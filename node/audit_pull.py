@@ -18,7 +18,7 @@ from node.errors import PeerMisbehaved
 from node.files import Files
 from node.peer import Address, PeerClient
 from protocol import tiles
-from protocol.audit.beside import BESIDE_NAME, FILES
+from protocol.audit.beside import BESIDE_NAME, FILES, SEEN
 from protocol.audit.head import COSIGNED
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.conflict import MAX_CONFLICT_BYTES
@@ -173,7 +173,8 @@ class _Pull:
         for path in (listing or b"").decode("ascii", "replace").splitlines():
             if not BESIDE_NAME.match(path):
                 raise PeerMisbehaved(f"{self._address.country} names a file that stands beside no ledger")
-            if path not in FILES and self._copy.read(path, MAX_CONFLICT_BYTES) is not None:
+            replaced = path in FILES or path.startswith(f"{SEEN}/")
+            if not replaced and self._copy.read(path, MAX_CONFLICT_BYTES) is not None:
                 continue
             data = await self.get(f"/v1/audit/files/{path}", MAX_CONFLICT_BYTES)
             if data is not None and not (path == COSIGNED and self._is_newer(data, head)):

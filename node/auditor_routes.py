@@ -24,7 +24,7 @@ from node.errors import UnknownCertificate
 from node.logging import log
 from node.records import PURPOSES, log_reading
 from protocol import limits, tiles
-from protocol.audit.beside import BESIDE_NAME, DIRECTORIES, FILES
+from protocol.audit.beside import BESIDE_NAME, DIRECTORIES, FILES, SEEN
 from protocol.errors import BadMessage
 
 READING_LIFE_MS: Final = limits.DAY
@@ -160,7 +160,7 @@ class AuditorRoutes:
 
 def _files_beside(ledger: Path) -> list[str]:
     found = [name for name in FILES if (ledger / name).is_file()]
-    for name in DIRECTORIES:
+    for name in (*DIRECTORIES, SEEN):
         if (ledger / name).is_dir():
             found += sorted(f"{name}/{one.name}" for one in (ledger / name).iterdir())
     return [path for path in found if BESIDE_NAME.match(path)]

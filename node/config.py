@@ -81,6 +81,8 @@ class NodeConfig(BaseModel):
     peer_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 30
     below_quorum: Literal["refuse", "degrade"] = "degrade"
     answer_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    gossip_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    """How often peers are asked what they hold of others; 0 is never."""
     cadence_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3600
     """At every multiple of so many seconds the ledger has a multiple of ``cadence_entries`` entries; 0 is off."""
     cadence_entries: Annotated[int, Field(ge=4, le=1024)] = 16

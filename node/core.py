@@ -419,6 +419,7 @@ class NodeCore:
             "peers": sorted(self.roster.peers),
             "agreements": [digest.hex() for digest in self._agreements],
             "suspended": {one: why for one in sorted(self.roster.peers) if (why := self.suspension(one))},
+            "owes_proof": {one: teller for one, (teller, _) in sorted(self.witnessing.owed.items())},
             "alone_with": trust.alone_with(self),
             "halted": self.witnessing.halted.code if self.witnessing.halted is not None else None,
             "exchanges": self.state.count_exchanges(),

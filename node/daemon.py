@@ -25,6 +25,7 @@ from node.engine import Engine
 from node.engine_worker import Scheme
 from node.errors import BadConfig, StorageFailed, WorkerLost
 from node.files import Files
+from node.gossip import Gossip
 from node.logging import configure, log
 from node.peer import PeerClient
 from node.query import run_query
@@ -66,6 +67,7 @@ class Daemon:
         self.warmer = Warmer(core, self.thread, self.engine)
         self.server = PeerServer(core, self.thread, self.engine, self.answering, self.warmer)
         self.cadence = Cadence(core, self.thread)
+        self.gossip = Gossip(core, self.thread, self.client)
         self.admin = AdminServer(core.paths.admin_socket, self._operations())
         self._warming: asyncio.Task[None] | None = None
 
@@ -82,6 +84,7 @@ class Daemon:
             # Workers load their libraries meanwhile; the first piece of work waits for them.
             self._warming = asyncio.create_task(self._warm_up())
         resumed = await self.answering.resume() + await self.asking.resume()
+        await self.gossip.start()
         if admin:
             await self.admin.start()
         log(
@@ -109,6 +112,7 @@ class Daemon:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.cadence.close()
+        await self.gossip.close()
         await self.admin.close()
         await self.server.close()
         await self.warmer.close()

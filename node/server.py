@@ -26,6 +26,7 @@ from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
 from node.errors import BadConfig, BadUpload, PeerSuspended, UnknownCertificate
+from node.gossip import consistency, held_checkpoints
 from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
@@ -34,7 +35,7 @@ from node.trust import say_who_is_alone, settle_conflicts
 from node.warming import Warmer
 from protocol import limits
 from protocol.descriptor import Descriptor
-from protocol.errors import BadMessage, EvidenceRejected, UnknownExchange, UnknownPeer
+from protocol.errors import BadMessage, EvidenceRejected, TryLater, UnknownExchange, UnknownPeer
 from protocol.evidence import StaleCheckpoint
 from protocol.messages import ErrorReply, ExchangeStatus
 from protocol.witness import parse_request
@@ -127,6 +128,8 @@ class PeerServer:
         routes = (
             ("GET", "/v1/status", self._status),
             ("POST", "/v1/checkpoint", self._checkpoint),
+            ("GET", "/v1/checkpoints", self._checkpoints),
+            ("GET", "/v1/consistency", self._consistency),
             ("HEAD", "/v1/keys/{name}", self._has_keys),
             ("PUT", "/v1/keys/{name}", self._put_keys),
             ("POST", "/v1/queries", self._submit),
@@ -208,6 +211,22 @@ class PeerServer:
             raise
         return web.Response(body=body, content_type=MEDIA_TYPE)
 
+    async def _checkpoints(self, request: web.Request, peer: str) -> web.StreamResponse:
+        """What this node holds of its peers' ledgers: the same for all who ask."""
+        body = await self._thread(held_checkpoints, self._core)
+        return web.Response(body=body, content_type=MEDIA_TYPE)
+
+    async def _consistency(self, request: web.Request, peer: str) -> web.StreamResponse:
+        """The proof between two sizes of this node's ledger."""
+        old, new = (request.query.get(name, "") for name in ("old", "new"))
+        if not _SIZE.match(old) or not _SIZE.match(new):
+            raise BadMessage("old and new: decimal numbers are expected")
+        size = await self._thread(lambda: self._core.journal.ledger.published()[0].size)
+        if not int(old) <= int(new) <= size:
+            raise BadMessage("old and new: this node's ledger has no such sizes")
+        body = await self._thread(consistency, self._core, int(old), int(new))
+        return web.Response(body=body, content_type=MEDIA_TYPE)
+
     # Evaluation keys
 
     async def _has_keys(self, request: web.Request, peer: str) -> web.StreamResponse:
@@ -262,6 +281,8 @@ class PeerServer:
         ciphertext = body[LENGTH_BYTES + length :]
         if len(submission) < length or not 0 < len(ciphertext) <= limits.MAX_QUERY_CIPHERTEXT:
             raise BadMessage("a query is a length, a submission and a ciphertext")
+        if peer in self._core.witnessing.owed:
+            raise TryLater("first prove that your ledger has one history; see what your peers hold of it")
         return _status_reply(await self._answering.submit(peer, submission, ciphertext))
 
     async def _look(self, request: web.Request, peer: str) -> web.StreamResponse:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from crypto import merkle
-from crypto.errors import ConcordatError, LocalFault
+from crypto.errors import BadProof, ConcordatError, LocalFault
 from crypto.note import Note, open_note
 from node.journal import Journal
 from node.logging import log
@@ -21,7 +21,7 @@ from node.witness_state import OwnCheckpoint, WitnessState
 from protocol.checkpoint import TreeHead, open_checkpoint
 from protocol.conflict import Conflict, Rule
 from protocol.errors import BadMessage, EvidenceRejected
-from protocol.evidence import ForkedLedger, NotConsistent, UnneededProof, verify_continues
+from protocol.evidence import ForkedLedger, NotConsistent, StaleCheckpoint, UnneededProof, verify_continues
 from protocol.exchange.parties import Parties
 from protocol.log_policy import LogPolicy
 from protocol.messages import ErrorReply, ExchangeStatus, ReceiptReply
@@ -45,6 +45,8 @@ class Witnessing:
         self._clock = clock
         self.halted: OwnLedgerContradicted | None = None
         self.policy: LogPolicy | None = None
+        self.owed: dict[str, tuple[str, bytes]] = {}
+        """Peers who owe a proof that a checkpoint of theirs is of one history with ours: who told us, and the note."""
 
     @property
     def origin(self) -> str:
@@ -226,6 +228,61 @@ class Witnessing:
             raise EvidenceRejected(str(error), error.code, conflict.to_bytes()) from None
         self.state.put_head(SeenHead(country, head.size, head.root, request.note, now_ms))
         return self.returned(country) or b""
+
+    # What peers tell of others
+
+    def take_told(self, country: str, note: bytes) -> None:
+        """Take a checkpoint of our own that a peer holds; errors as ``take``."""
+        self.take(country, note, self._size_of(note))
+
+    def between(self, country: str, note: bytes) -> tuple[int, int] | None:
+        """The two sizes between which a peer has to prove that what another was shown is of our history too.
+
+        None if nothing is left to prove. A checkpoint of a ledger of which nothing is held becomes the one held.
+
+        Raises:
+            BadSignature, BadEncoding: Not a checkpoint of that peer's ledger.
+            EvidenceRejected: It contradicts what is held here; kept, and the peer is suspended.
+        """
+        head = open_checkpoint(note, self._parties(country).peer.ledger).checkpoint.head
+        row = self._row(country)
+        seen = row.seen_size if row is not None else 0
+        if 0 in (head.size, seen) or head.size == seen:
+            if head.size:
+                self.observe(country, AddCheckpoint(seen, (), note))
+            return None
+        return min(head.size, seen), max(head.size, seen)
+
+    def settle_told(self, country: str, note: bytes, sizes: tuple[int, int], proof: list[bytes]) -> None:
+        """Take the proof between what is held and what another was shown; errors as ``between``.
+
+        Raises:
+            StaleCheckpoint: What is held has moved on meanwhile; ask again.
+        """
+        parties, row = self._parties(country), self._row(country)
+        head = open_checkpoint(note, parties.peer.ledger).checkpoint.head
+        if row is None or {row.seen_size, head.size} != set(sizes):
+            raise StaleCheckpoint("what is held has moved on", row.seen_size if row is not None else 0)
+        if head.size > row.seen_size:
+            self.observe(country, AddCheckpoint(row.seen_size, tuple(proof), note))
+            return
+        try:
+            merkle.verify_consistency(head.size, head.root, row.seen_size, row.seen_root, proof)
+        except BadProof as error:
+            now_ms, shown = self._clock(), row.seen_checkpoint
+            conflict = Conflict(
+                "inconsistent",
+                parties.peer.ledger.vkey,
+                parties.country,
+                0,
+                now_ms,
+                note,
+                shown,
+                tuple(proof),
+            )
+            found = FoundConflict(country, conflict.digest, conflict.rule, conflict.to_bytes(), now_ms)
+            self.state.put_conflict(found)
+            raise EvidenceRejected(str(error), NotConsistent.code, conflict.to_bytes()) from None
 
     def check_own(self) -> None:
         """At the start: our ledger must hold every checkpoint of it that others have cosigned, or it is an older copy.

@@ -79,6 +79,10 @@ def _show_status(result: dict[str, Any]) -> None:
     say(f"{result['country']} · {result['authority']} · {result['endpoint']} · {served}")
     say(f"ledger   {result['ledger']['size']} entries, root {result['ledger']['root'][:16]}…")
     say(f"peers    {', '.join(result['peers']) or 'none'}")
+    for peer, teller in result["owes_proof"].items():
+        say(
+            f"UNPROVEN {peer} owes a proof that what {teller} was shown is of one history with what is held here"
+        )
     for peer in result["alone_with"]:
         say(f"ALONE    with {peer}: nobody outside the pair has to cosign what the two show each other")
     exchanges = result["exchanges"]

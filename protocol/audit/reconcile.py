@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from protocol import limits
 from protocol.agreement import Agreement
+from protocol.audit.beside import held_by_others
 from protocol.audit.coverage import check_coverage
 from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
 from protocol.audit.report import Finding, Findings, ReconcileReport, Rule
@@ -50,8 +52,11 @@ def reconcile(
     A deadline counts as passed when the same ledger has an entry later than it; a ledger that simply ends is
     given the benefit of the doubt.
     """
-    audited = {name: audit_ledger(given) for name, given in ledgers.items()}
     findings = Findings()
+    told = held_by_others(ledgers, findings)
+    audited = {
+        name: audit_ledger(replace(given, seen=(*given.seen, *told[name]))) for name, given in ledgers.items()
+    }
     opened = {name: one for name, one in audited.items() if _is_opened(one)}
     closed = [name for name in audited if name not in opened]
     counts: Counter[str] = Counter()
