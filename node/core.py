@@ -263,7 +263,10 @@ class NodeCore:
             known = self.journal.find(exchange_id, "peer.accepted")
             if known is not None:
                 return known
-        if held is not None and held.seen_size and self._ledger_changed(descriptor):
+        known_past = held is not None and (
+            held.seen_size or self.witnessing.state.has_succeeded(held.country)
+        )
+        if known_past and self._ledger_changed(descriptor):
             raise BadDescriptor(f"{descriptor.country} comes with another ledger than the one seen so far")
         recorded = self.record(
             statements.PeerAccepted(

@@ -184,6 +184,12 @@ class WitnessState:
                 )
             )
 
+    def has_succeeded(self, country: str) -> bool:
+        """Whether a successor ledger of this peer was accepted: there is a history that it must not leave."""
+        query = select(successions.c.digest).where(successions.c.peer == country)
+        with self._state.reading() as connection:
+            return connection.execute(query).first() is not None
+
     def put_contradiction(self, origin: str, size: int, note: bytes, now_ms: int) -> None:
         """Keep the proof that our ledger is not the one that was signed."""
         table = contradictions

@@ -19,7 +19,7 @@ from node import succession
 from node.cli.main import app
 from node.config import AuditorConfig
 from node.core import NodeCore, wall_clock
-from node.setup import create_node
+from node.setup import create_node, make_descriptor
 from protocol.audit.keys import format_private
 from protocol.audit.reader import MemoryReader
 from protocol.audit.reconcile import reconcile
@@ -27,6 +27,7 @@ from protocol.audit.report import ReconcileReport, Rule
 from protocol.audit.verify import LedgerInput
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.conflict import Conflict, conflict_log, verify_conflict
+from protocol.errors import BadDescriptor
 from protocol.statements import GalleryImported, ImportedGallery
 from protocol.succession import read_succession
 from protocol.witness import AddCheckpoint
@@ -125,6 +126,9 @@ def test_what_a_successor_drops_is_kept_where_it_was_witnessed(tmp_path: Path) -
         origin, size = cl.journal.ledger.verifier.name, cl.journal.ledger.size
         larger = Checkpoint(origin, size + 1, merkle.leaf_hash(b"another history"))
         forged = sign_note(larger.to_text(), cl.journal.ledger._signers)
+        fields = cl.descriptor.fields
+        # Prepared for later: the old ledger again, as if there had been no successor.
+        back = make_descriptor(cl.config, cl.keys, fields.tls_certificate, fields.serial + 9, wall_clock())
     succession.succeed(world.directories["CL"], "operator", "lost", [forged], wall_clock())
     with NodeCore.open(world.directories["CL"]) as cl:
         document = succession.export(cl)
@@ -133,6 +137,8 @@ def test_what_a_successor_drops_is_kept_where_it_was_witnessed(tmp_path: Path) -
         assert us.seen("CL") is None
         path = us.paths.ledger / "successions" / f"CL-{hashlib.sha256(note).hexdigest()}"
         assert open_checkpoint(path.read_bytes(), held.ledger).checkpoint.size == size
+        with pytest.raises(BadDescriptor, match="another ledger"):
+            us.accept_peer(back, "operator")
 
 
 @pytest.mark.parametrize("named", [".", "../../link"])
