@@ -252,6 +252,8 @@ class Answering(Driver[ResponderSession]):
                     report.add_done_callback(reports.discard)
 
                 blocks = await self._engine.search(work.job, progress)
+                if await self.thread(self._stopped, key):
+                    return events.SearchFailed(command.attempt, RefusalReason.PEER_SUSPENDED)
                 await asyncio.gather(*reports)
                 name = await self.thread(self.core.bodies.put, Kind.ANSWER, b"".join(blocks))
             except BadCiphertext:
@@ -272,6 +274,10 @@ class Answering(Driver[ResponderSession]):
                 records=work.records,
                 compute_ms=int(1000 * seconds),
             )
+
+    def _stopped(self, key: bytes) -> bool:
+        """Whether exchanges with the requester were suspended while its query was worked on."""
+        return bool(self.core.suspension(self.store.peer_of(key)))
 
     def _plan_search(self, key: bytes, command: commands.StartSearch) -> _Search:
         core = self.core

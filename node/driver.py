@@ -21,6 +21,7 @@ from protocol.errors import EventNotAllowed
 from protocol.exchange import events
 from protocol.exchange.commands import AppendEntry, KeepEvidence, Stored, SuspendPeer
 from protocol.exchange.session import Session, Step
+from protocol.statements import QueryAccepted, QueryAnswered
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Session[Any])
@@ -173,6 +174,11 @@ class Driver(Generic[S]):
                 return
 
     def _append(self, command: AppendEntry) -> Any:
+        shared = command.statement.shared
+        if isinstance(shared, QueryAccepted | QueryAnswered) and self.core.suspension(shared.requester):
+            # In the thread in which suspensions are logged: none of these stands behind one.
+            log("a peer is suspended", level="warning", exchange=command.exchange_id, step=command.kind)
+            return events.AppendFailed(command.kind)
         try:
             recorded = self.core.append(command.statement, command.time_ms)
         except AlreadyRecorded:

@@ -17,6 +17,7 @@ from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.report import Findings, Rule
 from protocol.audit.tree import Tree
 from protocol.checkpoint import Checkpoint, TreeHead, open_checkpoint
+from protocol.statements import QueryAccepted, QueryAnswered
 from protocol.statements_witness import (
     ClockStepped,
     LedgerSucceeded,
@@ -72,6 +73,11 @@ def _check_states(entries: Sequence[Entry], all_read: bool, country: str | None,
                     what = f"takes up exchanges with {said.peer}, which no entry before it has suspended"
                     findings.add(Rule.SUSPENSION, what, index=entry.index, blame=country)
                 suspended.discard(said.peer)
+            case QueryAccepted() | QueryAnswered() as said:
+                # Also where the end of a suspension may be in an entry that was not read, nothing is concluded.
+                if said.requester in suspended and all_read:
+                    what = f"a {said.type} for {said.requester}, with which exchanges are suspended at that entry"
+                    findings.add(Rule.SUSPENSION, what, index=entry.index, blame=country)
             case QuorumMissed() as said:
                 _check_size(entry, said.size, country, findings)
                 missed = entry.index if missed is None else missed

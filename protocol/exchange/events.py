@@ -146,7 +146,12 @@ class SearchFailed:
     """The search ended without an answer: the ciphertext is unusable, or this node cannot do it."""
 
     attempt: int
-    reason: Literal[RefusalReason.BAD_CIPHERTEXT, RefusalReason.KEYS_UNKNOWN, RefusalReason.INTERNAL]
+    reason: Literal[
+        RefusalReason.PEER_SUSPENDED,
+        RefusalReason.BAD_CIPHERTEXT,
+        RefusalReason.KEYS_UNKNOWN,
+        RefusalReason.INTERNAL,
+    ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from ledgers import START_MS
+from ledgers import START_MS, accepted, answered
 from matrix import Cases, Named, single, together
 from scribe import (
     LIAR,
@@ -106,6 +106,11 @@ def _resumed(number: int, peer: str = "CL") -> tuple[Any, Any]:
     return _local(w.PeerResumed, number, peer=peer), DECIDED
 
 
+def _chilean(shared: Any) -> Any:
+    """The same statement with Chile asking the United States."""
+    return shared.model_copy(update={"requester": "CL", "responder": "US"})
+
+
 def _told(*statements: tuple[Any, Any]) -> Scribe:
     scribe = Scribe("US").begin()
     for shared, private in statements:
@@ -130,6 +135,20 @@ def _suspensions() -> Cases:
         ("resumed before its suspension", [_resumed(1), _suspended(2)], [found(1)]),
         ("resumed twice", [_suspended(1), _resumed(2), _resumed(3)], [found(3)]),
         ("resumed another peer", [_suspended(1, "CO"), _resumed(2)], [found(2)]),
+    ]
+    work = {number: _chilean(accepted(number, OTHER)) for number in (5, 6)}
+    answer = (_chilean(answered(5)), s.Computed(records=1, compute_ms=1))
+    told += [
+        ("asked and answered before it was suspended", [(work[5], None), answer, _suspended(1)], []),
+        ("asked again once it was resumed", [_suspended(1), _resumed(2), (work[5], None), answer], []),
+        ("asked while another was suspended", [_suspended(1, "CO"), (work[5], None), answer], []),
+        ("accepted while it was suspended", [_suspended(1), (work[5], None), _resumed(2)], [found(2)]),
+        ("answered while it was suspended", [(work[5], None), _suspended(1), answer], [found(3)]),
+        (
+            "accepted after a second suspension",
+            [_suspended(1), _resumed(2), _suspended(3), (work[6], None)],
+            [found(4)],
+        ),
     ]
     for name, statements, expected in told:
         yield single(f"a peer {name}", _told(*statements).files(), POLICY, *expected, key=True)
