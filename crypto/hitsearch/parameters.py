@@ -198,7 +198,9 @@ class Plan:
         Flooding and canary are by far the largest part of its noise, and the greatest of so many sums is always near
         three standard deviations; one bit is allowed on both sides. SEAL counts whole bits of modulus and of noise.
         """
-        largest = self.stage("flooding").noise_bits - log2(self.data_primes[1]) + log2(3.1)
+        flood = (FLOOD_DIGITS + 1) * log2(self.plain_modulus) + 0.5 * log2(FLOOD_UNIFORMS / 12)
+        canary = log2(self.data_primes[0]) + log2(self.data_primes[1]) - CANARY_BITS
+        largest = _sum_bits(flood, canary) - log2(self.data_primes[1]) + log2(3.1)
         expected = self.data_primes[0].bit_length() - (int(largest) + 1) - 1
         return range(max(1, expected - 1), expected + 2)
 
@@ -318,7 +320,7 @@ def plan_stages(
     flood = (FLOOD_DIGITS + 1) * t_bits + 0.5 * log2(FLOOD_UNIFORMS / 12)
     second = int(flood + TAIL_BITS) + 4 - LAST_BITS
     # an honest probe's canary, relative to the modulus of that level, is part of the answer's noise
-    flood = _sum_bits(flood, LAST_BITS + second - 2 - CANARY_BITS)
+    flood = _sum_bits(flood, LAST_BITS + second - 1 - CANARY_BITS)
     stages.append(("flooding", flood, second, _sum_bits(flood - (second - 1), floor)))
     drops = [bits for _, _, bits, _ in stages if bits]
     sizes = (LAST_BITS, *reversed(drops))
