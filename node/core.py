@@ -109,7 +109,7 @@ class NodeCore:
             NodeBusy: Another process has it open.
             StateDamaged, LedgerDamaged, StorageFailed: It cannot be trusted or written.
         """
-        from node import trust  # it works on an open core
+        from node import records, trust  # they work on an open core
 
         # SQLite, galleries and logs make files as well: whatever this process makes is its owner's alone.
         os.umask(0o077)
@@ -148,6 +148,7 @@ class NodeCore:
             core.witnessing.check_own()
             if core.witnessing.halted is None:
                 core._record_origin()
+                records.finish_erasures(core)
                 trust.settle_conflicts(core)
             core._stack = stack.pop_all()
             return core

@@ -267,7 +267,7 @@ class LedgerStore(LedgerView):
             merged = _merged(self._note, note) if given.head == self._head else None
             try:
                 last = self._files.read(self._directory / COSIGNED, MAX_NOTE_BYTES)
-                if last is None or open_checkpoint(last, self._signer.verifier).checkpoint.size <= given.size:
+                if last is None or self._replaces(last, given.size, merged or note):
                     self._files.stage(self._directory / COSIGNED, merged or note, self._scratch)
                 if merged is not None:
                     self._files.stage(self._directory / CHECKPOINT, merged, self._scratch)
@@ -279,6 +279,15 @@ class LedgerStore(LedgerView):
             with self._mutex:
                 self._note = merged
             return True
+
+    def _replaces(self, last: bytes, size: int, note: bytes) -> bool:
+        """Whether a cosigned checkpoint takes the place of the last: the quorum counts first, then the size."""
+        before = open_checkpoint(last, self._signer.verifier).checkpoint.size
+        try:
+            policy = log_policy.parse_policy(self._read(POLICY, log_policy.MAX_POLICY_BYTES))
+        except (log_policy.BadPolicy, BadEncoding):
+            return before <= size
+        return (policy.shortfall(last) is None, before) <= (policy.shortfall(note) is None, size)
 
     # Opening and recovery.
 

@@ -9,18 +9,17 @@ Source: specs/ledger.md, section "Quorum".
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Final
 
 from crypto.errors import ConcordatError
-from node.core import SOFTWARE, NodeCore
+from node.core import NodeCore
 from node.driver import CoreThread
 from node.errors import BelowQuorum
 from node.ledger_store import POLICY
 from node.logging import log
 from node.peer import PeerClient
+from node.unfinished import MissedQuorum
 from node.witness_client import WitnessClient
-from protocol import statements_witness as statements
 from protocol.checkpoint import TreeHead
 from protocol.log_policy import MAX_POLICY_BYTES, LogPolicy, parse_policy
 from protocol.seen_by import joined
@@ -39,7 +38,7 @@ class Quorum:
         self._thread = thread
         self._client = client
         self._turn = asyncio.Lock()
-        self._missed = False
+        self._said = MissedQuorum(core)
 
     async def require(self, size: int, peer: str) -> None:
         """Return once evidence under a checkpoint of at least ``size`` entries may be sent to a peer.
@@ -48,6 +47,7 @@ class Quorum:
             BelowQuorum: Not now; the node is configured to refuse.
         """
         if await self._thread(self._ready, size, peer):
+            await self._thread(self._met)
             return
         async with self._turn:
             for _ in range(ROUNDS):
@@ -127,28 +127,13 @@ class Quorum:
     # What is said of it
 
     def _met(self) -> None:
-        if not self._missed:
-            return
-        self._missed = False
-        size, quorum = self._core.journal.ledger.size, self._policy().quorum or "none"
-        self._core.record(
-            statements.QuorumMet(
-                exchange_id=os.urandom(16), country=self._core.country, size=size, quorum=quorum
-            ),
-            statements.Noticed(software=SOFTWARE),
-        )
-        log("the quorum is met again", level="warning", size=size)
+        quorum = self._policy().quorum
+        if quorum is not None and self._said.met(quorum):
+            log("the quorum is met again", level="warning", size=self._core.journal.ledger.size)
 
     def _fall_short(self) -> None:
         size, quorum = self._core.journal.ledger.size, self._policy().quorum or "none"
         log("below the quorum of witnesses", level="error", size=size, reason=quorum)
         if self._core.config.below_quorum == "refuse":
             raise BelowQuorum(f"the quorum {quorum} of witnesses does not cosign; nothing is sent")
-        if not self._missed:
-            self._core.record(
-                statements.QuorumMissed(
-                    exchange_id=os.urandom(16), country=self._core.country, size=size, quorum=quorum
-                ),
-                statements.Noticed(software=SOFTWARE),
-            )
-            self._missed = True
+        self._said.missed(quorum)

@@ -17,6 +17,8 @@ from node.config import AuditorConfig
 from node.core import NodeCore
 from node.errors import BadConfig
 from node.journal import Recorded
+from node.logging import log
+from node.unfinished import ERASURE, Marks
 from protocol import limits
 from protocol.statement_parts import LocalPart, Operated
 from protocol.statements import Leaf, SharedPart, exchange_in_leaf
@@ -156,7 +158,7 @@ def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
     """Erase the payloads of all exchanges whose legal basis lets them be kept no longer.
 
     An exchange goes as a whole, counted from its newest entry. What is erased is logged first; if the node dies
-    in between, the next call ends it. Without ``really`` nothing is done, only counted.
+    in between, its next start ends it, or the next call. Without ``really`` nothing is done, only counted.
 
     Returns:
         ``erased`` (payloads), ``exchanges``, ``held`` (exchanges that are due but under a hold), ``entries``.
@@ -188,6 +190,9 @@ def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
             for at in range(0, len(leaves), MAX_ERASED):
                 entries.append(_erase(core, leaves[at : at + MAX_ERASED], legal_basis, operator))
         core.state.forget_exchanges(lambda exchange_id: exchange_in_leaf(exchange_id) in erased)
+        marks = Marks(core.state, ERASURE)
+        for mark in marks.open():
+            marks.end(mark)
     return {
         "erased": sum(map(len, due.values())),
         "exchanges": exchanges,
@@ -200,7 +205,7 @@ def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
 
 def _erase(core: NodeCore, leaves: list[bytes], legal_basis: str, operator: str) -> int:
     shared = PayloadsErased(
-        exchange_id=os.urandom(16),
+        exchange_id=Marks(core.state, ERASURE).begin(),
         country=core.country,
         leaves=leaves,
         legal_basis=legal_basis,
@@ -210,6 +215,28 @@ def _erase(core: NodeCore, leaves: list[bytes], legal_basis: str, operator: str)
     for leaf in leaves:
         core.journal.erase(leaf)
     return index
+
+
+def finish_erasures(core: NodeCore) -> int:
+    """End what an erasure that was cut short has left: payloads, and sessions; how many payloads were still there."""
+    marks = Marks(core.state, ERASURE)
+    removed, begun, exchanges = 0, marks.open(), set()
+    for mark in begun:
+        found = core.journal.find(mark, ERASURE)
+        opened = None if found is None else core.journal.open(found.index)
+        if opened is None or not isinstance(opened.shared, PayloadsErased):
+            continue
+        for leaf_hash in opened.shared.leaves:
+            removed += core.journal.erase(leaf_hash)
+            index = core.journal.ledger.find_hash(leaf_hash)
+            if index is not None:
+                exchanges.add(core.journal.leaf(index).exchange)
+    if exchanges:
+        core.state.forget_exchanges(lambda exchange_id: exchange_in_leaf(exchange_id) in exchanges)
+        log("an erasure that was cut short is finished", level="warning", size=removed)
+    for mark in begun:
+        marks.end(mark)
+    return removed
 
 
 def confirm(

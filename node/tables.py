@@ -161,3 +161,11 @@ successions = Table(
     Column("body", LargeBinary, nullable=False),
 )
 """Successions of peers that the operator accepted."""
+
+unfinished = Table(
+    "unfinished",
+    metadata,
+    Column("exchange_id", LargeBinary(16), primary_key=True),
+    Column("kind", String(32), nullable=False),
+)
+"""Entries that began something which is not ended yet: erasures, times below the quorum."""

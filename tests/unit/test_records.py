@@ -21,8 +21,10 @@ from node.cli.main import app
 from node.config import AuditorConfig
 from node.core import NodeCore
 from node.errors import BadConfig
+from node.ledger_errors import LedgerUnavailable
 from node.setup import create_node
 from node.tables import exchanges
+from node.unfinished import ERASURE, Marks
 from protocol import limits
 from protocol.audit.keys import format_private
 from protocol.audit.proof import verify_proof
@@ -148,6 +150,48 @@ def test_an_erasure_that_was_cut_short_is_ended_by_the_next(
             records.erase(core, "op", really=True)
         assert not node.audit().ok
         assert records.erase(core, "op", really=True)["finished"] == 4
+    assert node.audit().ok
+
+
+def test_an_erasure_that_was_cut_short_is_ended_by_the_next_start(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.now_ms += 366 * limits.DAY
+    with node.open() as core:
+        real, left = core.journal.erase, [1]
+
+        def dies(leaf_hash: bytes) -> bool:
+            if not left:
+                raise LedgerUnavailable("the plug is pulled")
+            left.pop()
+            return real(leaf_hash)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(core.journal, "erase", dies)
+            with pytest.raises(LedgerUnavailable):
+                records.erase(core, "op", really=True)
+    assert not node.audit().ok
+    with node.open() as core:
+        assert core.journal.ledger.size == 6
+        assert [core.journal.open(index) for index in range(1, 5)] == [None] * 4
+        assert records.finish_erasures(core) == 0
+    assert node.audit().ok
+
+
+def test_an_erasure_that_never_got_into_the_ledger_erases_nothing(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.now_ms += 366 * limits.DAY
+    with node.open() as core:
+        monkeypatch.setattr(
+            core.journal, "record", lambda *_: (_ for _ in ()).throw(LedgerUnavailable("full"))
+        )
+        with pytest.raises(LedgerUnavailable):
+            records.erase(core, "op", really=True)
+    monkeypatch.undo()
+    with node.open() as core:
+        assert core.journal.open(1) is not None
+        assert Marks(core.state, ERASURE).open() == []
     assert node.audit().ok
 
 
