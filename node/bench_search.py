@@ -24,6 +24,8 @@ from node.synthetic import images, people
 
 Report = Callable[[str], None]
 _BASELINE_COLUMNS = 4096
+PER_BLOCK = {"tokens": 1.0, "guards": 1.0, "flooding and last switch": 0.5}  # half of it floods the tokens
+PER_QUERY = {"rebuild and re-randomise": 1.0, "validity": 1.0, "canary": 1.0}
 
 
 @dataclass
@@ -138,6 +140,8 @@ def measure_search(
         "core_us_per_candidate_cold": sum(p["cold"] for p in parts) / candidates * 1e6,
         "core_us_per_candidate": sum(p["warm"] for p in parts) / candidates * 1e6 if keep else None,
         "fixed_core_s": sum(p["fixed"] for p in parts) / len(parts),
+        "defence_core_s_per_block": _defence_seconds(parts, PER_BLOCK) / len(blocks),
+        "defence_fixed_core_s": _defence_seconds(parts, PER_QUERY) / len(parts),
         "wall_s": max(p["cold_wall"] for p in parts),
         "wall_s_warm": max(p["warm_wall"] for p in parts) if keep else None,
         "answer_bytes_per_candidate": len(blocks) * plan.answer_block_bytes / candidates,
@@ -154,6 +158,11 @@ def measure_search(
         report("baselines: TenSEAL CKKS matrix product, plain numpy")
         result |= _baselines(probe, np.concatenate(blocks)[:candidates])
     return result
+
+
+def _defence_seconds(parts: list[dict[str, Any]], shares: dict[str, float]) -> float:
+    """Processor seconds of the cold run that go into defences against dishonest requesters."""
+    return sum(part["stages"].get(stage, 0.0) * share for part in parts for stage, share in shares.items())
 
 
 def _baselines(probe: NDArray[np.int8], gallery: NDArray[np.int8]) -> dict[str, Any]:

@@ -168,10 +168,12 @@ class Responder:
     ) -> bytes:
         scores = self._scores(prepared, terms)
         self._observe("threshold polynomial")
-        hits, tokens = self._threshold(scores, stream)
-        self._observe("tokens, guards, flooding and last switch")
-        tokens = self._bgv.plus_plain(tokens, self._bgv.encode(stream.tokens(self.plan.degree)))
+        powers, factors = self._factors(scores)
+        hits = self._masked_product(powers, factors, stream, b"hits")
         hit_words = self._finish(hits, prepared.guards, stream, b"hits")
+        self._observe("tokens")
+        tokens = self._masked_product(powers, factors, stream, b"tokens")
+        tokens = self._bgv.plus_plain(tokens, self._bgv.encode(stream.tokens(self.plan.degree)))
         token_words = self._finish(tokens, prepared.guards, stream, b"tokens")
         self._observe("pack")
         return pack_answer(hit_words, token_words, self.plan)
@@ -179,7 +181,9 @@ class Responder:
     def _finish(self, masked: Ciphertext, guards: Guards, stream: MaskStream, label: bytes) -> Words:
         """From a masked value at the guard level to the words of the answer."""
         bgv, level = self._bgv, self.plan.stage("flooding").level
+        self._observe("guards")
         guarded = self._spoil(masked, guards, stream, label)
+        self._observe("flooding and last switch")
         flooded = self._hide_noise(bgv.drop_to(guarded, level), stream, label)
         return bgv.words_of(bgv.drop_to(flooded, 1), 1)
 
@@ -215,22 +219,27 @@ class Responder:
                 total = summand
         return bgv.drop_to(total, plan.search_level - 1)
 
-    def _threshold(self, scores: Ciphertext, stream: MaskStream) -> tuple[Ciphertext, Ciphertext]:
-        """r * P(w) and r' * P(w) at the guard level, with fresh non-zero factors per slot: zero on hits only."""
+    def _factors(self, scores: Ciphertext) -> tuple[list[Ciphertext], list[Ciphertext]]:
+        """Powers of w, and what the masked leaf is multiplied by, in turn: the product of all is P(w)."""
         bgv, plan = self._bgv, self.plan
         u = bgv.plus_plain(scores, bgv.constant(-plan.centring.offset))
-        w = bgv.product(u, u, self._relin)
-        powers = self._powers(w)
-        plain = [self._leaf(powers, index) for index in range(1, len(plan.polynomial.leaves))]
-        masked = [self._masked_leaf(powers, self._mask(stream, label)) for label in (b"hits", b"tokens")]
-        while plain:
-            # The masked leaves are the two versions of factor 0; the others pair up among themselves.
-            last = len(plain) == 1
-            masked = [bgv.product(one, plain[0], self._relin, drop=not last) for one in masked]
-            pairs = zip(plain[1::2], plain[2::2], strict=True)
-            plain = [bgv.product(left, right, self._relin) for left, right in pairs]
-        first, second = (bgv.drop_to(one, plan.guard_level) for one in masked)
-        return first, second
+        powers = self._powers(bgv.product(u, u, self._relin))
+        nodes = [self._leaf(powers, index) for index in range(1, len(plan.polynomial.leaves))]
+        factors = []
+        while nodes:
+            factors.append(nodes[0])
+            pairs = zip(nodes[1::2], nodes[2::2], strict=True)
+            nodes = [bgv.product(left, right, self._relin) for left, right in pairs]
+        return powers, factors
+
+    def _masked_product(
+        self, powers: list[Ciphertext], factors: list[Ciphertext], stream: MaskStream, label: bytes
+    ) -> Ciphertext:
+        """r * P(w) at the guard level, with a fresh non-zero r per slot: zero on hits only."""
+        value = self._masked_leaf(powers, self._mask(stream, label))
+        for number, factor in enumerate(factors, 1):
+            value = self._bgv.product(value, factor, self._relin, drop=number < len(factors))
+        return self._bgv.drop_to(value, self.plan.guard_level)
 
     def _mask(self, stream: MaskStream, label: bytes) -> Slots:
         return stream.masks(label, self.plan.degree, self.plan.plain_modulus)

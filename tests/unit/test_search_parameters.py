@@ -112,10 +112,10 @@ class Watched(Responder):
         self._note("scores", result := super()._scores(prepared, terms))
         return result
 
-    def _threshold(self, scores, stream):  # type: ignore[no-untyped-def]
-        hits, tokens = super()._threshold(scores, stream)
-        self._note("before flooding", self._bgv.drop_to(hits, self.plan.guard_level - 1))
-        return hits, tokens
+    def _masked_product(self, powers, factors, stream, label):  # type: ignore[no-untyped-def]
+        result = super()._masked_product(powers, factors, stream, label)
+        self._note("before flooding", self._bgv.drop_to(result, self.plan.guard_level - 1))
+        return result
 
     def _guard(self, probe, stream):  # type: ignore[no-untyped-def]
         self._guarding = True
