@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tenseal.sealapi as sealapi
 from searching import EMBEDDING_128, random_templates, search
+from watched import Watched
 
 from crypto.errors import ImpossibleProfile
-from crypto.hitsearch import Plan, Requester, Responder, plan_for
+from crypto.hitsearch import Plan, Requester, plan_for
 from crypto.hitsearch.keyset import unpack_answer
 from crypto.hitsearch.parameters import (
     CANARY_BITS,
@@ -80,51 +81,6 @@ def test_hiding_over_a_lifetime_falls_with_the_answers() -> None:
     plan = plan_for(EMBEDDING_128)
     assert plan.hiding_bits(1) - plan.hiding_bits(1 << 16) == pytest.approx(8)
     assert plan.hiding_bits(1 << 20) >= 20
-
-
-class Watched(Responder):
-    """Measures the noise of every intermediate ciphertext with the secret key that only a test has."""
-
-    def __init__(self, plan: Plan, requester: Requester) -> None:
-        self.measured: dict[str, float] = {}
-        self._requester = requester
-        self._guarding = False
-        super().__init__(plan, requester.evaluation_keys())
-        original = self._bgv.product
-
-        def product(left: object, right: object, keys: object, *, drop: bool = True) -> object:
-            result = original(left, right, keys, drop=drop)
-            if drop and not self._guarding:
-                self._note(f"product at {result.coeff_modulus_size()}", result)
-            return result
-
-        self._bgv.product = product  # type: ignore[method-assign]
-
-    def _note(self, name: str, ciphertext: object) -> None:
-        self.measured[name] = max(self.measured.get(name, 0.0), self.noise(ciphertext))
-
-    def noise(self, ciphertext: object) -> float:
-        level = ciphertext.coeff_modulus_size()  # type: ignore[attr-defined]
-        budget = self._bgv.noise_budget(self._requester._secret, ciphertext)  # whole bits, rounded down
-        return log2(prod(self.plan.data_primes[:level])) - 1 - (budget + 1)
-
-    def _scores(self, prepared, terms):  # type: ignore[no-untyped-def]
-        self._note("scores", result := super()._scores(prepared, terms))
-        return result
-
-    def _masked_product(self, powers, factors, stream, label):  # type: ignore[no-untyped-def]
-        result = super()._masked_product(powers, factors, stream, label)
-        self._note("before flooding", self._bgv.drop_to(result, self.plan.guard_level - 1))
-        return result
-
-    def _guard(self, probe, stream):  # type: ignore[no-untyped-def]
-        self._guarding = True
-        self._note("probe", probe)
-        guards = super()._guard(probe, stream)
-        self._note("validity: sum", guards.validity[0])
-        self._note("canary", guards.canary)
-        self._guarding = False
-        return guards
 
 
 @pytest.mark.parametrize("profile", PROFILES[:2], ids=str)
