@@ -93,6 +93,16 @@ class PeerClient:
         except aiohttp.ClientConnectorCertificateError:
             raise UnknownCertificate(f"{peer.country} shows a certificate that is not pinned") from None
         except (aiohttp.ClientError, ssl.SSLError, TimeoutError, OSError) as error:
+            if _is_refused(error):
+                words = (
+                    f"{peer.country} does not accept our certificate: its operator has to name or accept it"
+                )
+                raise UnknownCertificate(words) from None
+            if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not isinstance(
+                error, aiohttp.ClientConnectorError
+            ):
+                words = f"{peer.country} closed the connection: it stops, or it does not know our certificate"
+                raise PeerUnavailable(words) from None
             raise PeerUnavailable(f"{peer.country} does not answer ({type(error).__name__})") from None
 
     async def send(
@@ -127,6 +137,17 @@ class PeerClient:
                     yield chunk
 
             yield Reply(response.status, body), chunks
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether the other side ended the handshake because of our certificate; TLS 1.3 says so only afterwards."""
+    seen: BaseException | None = error
+    while seen is not None:
+        # What the library wraps it in keeps only the words.
+        if "TLSV1_ALERT_UNKNOWN_CA" in str(seen) or "ALERT_CERTIFICATE_" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, peer: Address) -> bytes:

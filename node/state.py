@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, func, i
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import StateDamaged, StorageFailed
+from node.schema import require_schema
 from node.tables import (
     agreements,
     conflicts,
@@ -112,6 +113,7 @@ class State:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        require_schema(engine)
         with self.writing() as connection:
             metadata.create_all(connection)
 

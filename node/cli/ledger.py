@@ -9,9 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from crypto.checkpoint_text import split_checkpoint
+from crypto.note import parse_note
 from node.cli.common import Directory, Json, emit, perform, read_file, say, typed, write_new
+from node.config import NodePaths
+from node.ledger_store import CHECKPOINT
 
-app = typer.Typer(help="This node's own ledger: witnesses, loss and succession.", no_args_is_help=True)
+app = typer.Typer(
+    help="This node's own ledger: copies, witnesses, loss and succession.", no_args_is_help=True
+)
 
 MAX_CHECKPOINT = 64 * 1024
 
@@ -63,6 +69,32 @@ def succession(
         if output is not None:
             write_new(output, data)
         emit(json, result, lambda _: say(f"fingerprint of the new descriptor: {result['fingerprint']}"))
+
+
+@app.command()
+def copy(
+    directory: Directory,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A directory that does not exist yet.")],
+    json: Json = False,
+) -> None:
+    """Copy the ledger as it is at its newest checkpoint, to hand over or keep, also while the node is served.
+
+    The copy can be audited like the ledger itself. It holds payloads, sealed to the node and its auditors.
+    """
+    with typed(json):
+        from node.errors import StorageFailed
+        from node.ledger_copy import copy_ledger
+
+        paths = NodePaths(directory)
+        paths.read_config()
+        try:
+            files = copy_ledger(paths.ledger, target)
+            note = (target / CHECKPOINT).read_bytes()
+        except OSError as error:
+            raise StorageFailed(f"{error.filename or target}: {error.strerror}") from None
+        size = split_checkpoint(parse_note(note).text).size
+        shown = {"ledger": str(paths.ledger), "copy": str(target), "files": files, "size": size}
+        emit(json, shown, lambda _: say(f"{size} entries, {files} files, in {target}"))
 
 
 @app.command()
