@@ -145,8 +145,9 @@ def make_descriptor(
     config: NodeConfig, keys: NodeKeys, certificate: bytes, serial: int, now_ms: int
 ) -> Descriptor:
     """Sign a descriptor that says what the configuration says."""
-    from crypto.note import Ed25519Signer
+    from crypto.note import log_signers
 
+    first, second = log_signers(config.origin, keys.ledger.seed)
     fields = DescriptorFields(
         country=config.country,
         authority=config.authority,
@@ -154,7 +155,8 @@ def make_descriptor(
         serial=serial,
         issued_ms=now_ms // 1000 * 1000,
         identity_key=keys.identity.verify_key.public,
-        ledger_vkey=Ed25519Signer(config.origin, keys.ledger).verifier.vkey,
+        ledger_vkey=first.verifier.vkey,
+        ledger_mldsa=second.verifier.vkey,
         tls_certificate=certificate,
         auditors=[Auditor(name=one.name, key=bytes.fromhex(one.key)) for one in config.auditors],
     )

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from crypto.checkpoint_text import split_checkpoint
 from crypto.errors import BadEncoding, BadSignature
-from crypto.note import Note, NoteVerifier, open_note
+from crypto.note import Ed25519Verifier, MlDsaVerifier, Note, NoteVerifier, open_note
+from crypto.signing import VerifyKey
 from crypto.textforms import encode_base64
 
 
@@ -56,6 +57,42 @@ class SignedCheckpoint:
     note: Note
 
 
+@dataclass(frozen=True)
+class LogKeys:
+    """The keys of one log: Ed25519, and ML-DSA-44 where it is known. Every one of them has to have signed.
+
+    Attributes:
+        ed25519: Its name is the log's.
+        mldsa: Of the same name; None for a log of which only the other key is known.
+    """
+
+    ed25519: Ed25519Verifier
+    mldsa: MlDsaVerifier | None = None
+
+    @property
+    def name(self) -> str:
+        """The origin."""
+        return self.ed25519.name
+
+    @property
+    def key(self) -> VerifyKey:
+        """The Ed25519 key."""
+        return self.ed25519.key
+
+    @property
+    def vkey(self) -> str:
+        """The verifier key line of the Ed25519 key."""
+        return self.ed25519.vkey
+
+    @property
+    def all(self) -> tuple[NoteVerifier, ...]:
+        """Those that are known."""
+        return (self.ed25519,) if self.mldsa is None else (self.ed25519, self.mldsa)
+
+
+AnyLog = NoteVerifier | LogKeys
+
+
 def parse_checkpoint_text(text: bytes) -> Checkpoint:
     """Read the text of a checkpoint note.
 
@@ -69,22 +106,23 @@ def parse_checkpoint_text(text: bytes) -> Checkpoint:
 
 
 def open_checkpoint(
-    data: bytes, log: NoteVerifier, others: tuple[NoteVerifier, ...] = ()
+    data: bytes, log: AnyLog, others: tuple[NoteVerifier, ...] = ()
 ) -> SignedCheckpoint:
     """Verify a checkpoint note of the log that ``log`` stands for.
 
     Args:
         data: The note.
-        log: The log's key; its name is the expected origin.
+        log: The log's key, or all of its keys; the name is the expected origin.
         others: Known cosigners. Their signatures, where present, must verify; none is required here.
 
     Raises:
         BadEncoding: Not a checkpoint note.
-        BadSignature: Not signed by the log, signed wrongly, or of another origin.
+        BadSignature: Not signed by the log with each of its known keys, signed wrongly, or of another origin.
     """
-    note = open_note(data, (log, *others))
-    if not note.is_signed_by(log):
-        raise BadSignature(f"checkpoint: not signed by {log.name}")
+    keys = log.all if isinstance(log, LogKeys) else (log,)
+    note = open_note(data, (*keys, *others))
+    if not all(note.is_signed_by(key) for key in keys):
+        raise BadSignature(f"checkpoint: not signed by {log.name} with each of its keys")
     checkpoint = parse_checkpoint_text(note.text)
     if checkpoint.origin != log.name:
         raise BadSignature(f"checkpoint: signed by {log.name}, but its origin is another")

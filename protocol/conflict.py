@@ -24,7 +24,7 @@ from crypto.errors import BadEncoding, BadProof, PeerFault
 from crypto.note import MAX_NOTE_BYTES, Ed25519Verifier, NoteVerifier, parse_vkey
 from crypto.textforms import decode_base64, decode_decimal, encode_base64
 from protocol import limits
-from protocol.checkpoint import open_checkpoint
+from protocol.checkpoint import AnyLog, open_checkpoint
 from protocol.statements import MAX_LEAF_BYTES, Leaf
 
 HEADER: Final = "concordat/ledger-conflict/v1"
@@ -55,6 +55,7 @@ class Conflict:
         proof: The consistency proof that came with ``shown``, or, for a rollback, the inclusion path.
         index: For a rollback, the position of ``entry`` in the tree of ``shown``; else 0.
         entry: For a rollback, the entry; else empty.
+        mldsa: The line of the log's ML-DSA-44 key, where the holder knows it: then both keys signed both checkpoints.
     """
 
     rule: Rule
@@ -67,6 +68,7 @@ class Conflict:
     proof: tuple[bytes, ...] = ()
     index: int = 0
     entry: bytes = b""
+    mldsa: str = ""
 
     @property
     def digest(self) -> bytes:
@@ -79,6 +81,7 @@ class Conflict:
             HEADER,
             f"rule {self.rule}",
             f"log {self.log}",
+            *([f"log {self.mldsa}"] if self.mldsa else []),
             f"holder {self.holder}",
             f"seen-ms {self.seen_ms}",
             f"shown-ms {self.shown_ms}",
@@ -120,7 +123,9 @@ class _Lines:
         rule = self._field("rule")
         if rule not in RULES:
             raise BadConflict("conflict file: no such rule")
-        log, holder = self._field("log"), self._field("holder")
+        log = self._field("log")
+        mldsa = self._field("log") if self._data.startswith(b"log ", self._at) else ""
+        holder = self._field("holder")
         seen_ms, shown_ms, index = (self._number(name) for name in ("seen-ms", "shown-ms", "index"))
         entry = decode_base64(self._field("entry"), "entry")
         count = self._number("proof")
@@ -131,10 +136,10 @@ class _Lines:
         shown = self._take(self._number("shown"))
         if self._at != len(self._data):
             raise BadConflict("conflict file: bytes after its end")
-        return Conflict(rule, log, holder, seen_ms, shown_ms, seen, shown, proof, index, entry)  # type: ignore[arg-type]
+        return Conflict(rule, log, holder, seen_ms, shown_ms, seen, shown, proof, index, entry, mldsa)  # type: ignore[arg-type]
 
     def _line(self) -> str:
-        end = self._data.find(b"\n", self._at, self._at + 1024)
+        end = self._data.find(b"\n", self._at, self._at + 4096)
         if end < 0:
             raise BadConflict("conflict file: it ends too early, or a line is too long")
         line, self._at = self._data[self._at : end], end + 1
@@ -157,7 +162,7 @@ class _Lines:
         return part
 
 
-def verify_conflict(conflict: Conflict, log: NoteVerifier) -> str:
+def verify_conflict(conflict: Conflict, log: AnyLog) -> str:
     """Check that a conflict convicts a log.
 
     Args:

@@ -10,10 +10,10 @@ Source: specs/agreements.md, section "Descriptors".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadEncoding, BadSignature
@@ -21,6 +21,7 @@ from crypto.note import (
     ContextSigner,
     ContextVerifier,
     Ed25519Verifier,
+    MlDsaVerifier,
     open_note,
     parse_note,
     parse_vkey,
@@ -29,6 +30,7 @@ from crypto.note import (
 from crypto.signing import SigningKey, VerifyKey
 from crypto.textforms import decode_base64, encode_base64
 from protocol import limits
+from protocol.checkpoint import LogKeys
 from protocol.errors import BadDescriptor
 from protocol.model import Country, Hash, Millis, Model, Text, describe
 from protocol.tomltext import quote, read_time, read_toml, time_text
@@ -58,6 +60,16 @@ def _vkey(value: str) -> str:
     return value
 
 
+def _mldsa(value: str) -> str:
+    try:
+        verifier = parse_vkey(value)
+    except BadEncoding as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(verifier, MlDsaVerifier) or verifier.vkey != value:
+        raise ValueError("a post-quantum ledger key is an ML-DSA-44 verifier key")
+    return value
+
+
 def _certificate(value: bytes) -> bytes:
     """A DER sequence of exactly this length; what is in it is compared byte for byte, never interpreted."""
     width = {b"\x30\x81": 1, b"\x30\x82": 2}.get(value[:2])
@@ -84,8 +96,16 @@ class DescriptorFields(Model):
     issued_ms: Millis
     identity_key: Hash
     ledger_vkey: Annotated[str, Field(max_length=400), AfterValidator(_vkey)]
+    ledger_mldsa: Annotated[str, Field(max_length=2200), AfterValidator(_mldsa)] | None = None
     tls_certificate: Annotated[bytes, Field(max_length=MAX_CERTIFICATE), AfterValidator(_certificate)]
     auditors: Annotated[list[Auditor], Field(max_length=limits.MAX_AUDITORS)]
+
+    @model_validator(mode="after")
+    def _one_ledger(self) -> Self:
+        if self.ledger_mldsa is not None:
+            if self.ledger_mldsa.split("+", 1)[0] != self.ledger_vkey.split("+", 1)[0]:
+                raise ValueError("both ledger keys bear the name of the ledger")
+        return self
 
     def to_text(self) -> str:
         """The TOML text in its one form."""
@@ -98,6 +118,7 @@ class DescriptorFields(Model):
             f"issued = {time_text(self.issued_ms)}",
             f"identity_key = {quote(encode_base64(self.identity_key))}",
             f"ledger_vkey = {quote(self.ledger_vkey)}",
+            *([] if self.ledger_mldsa is None else [f"ledger_mldsa = {quote(self.ledger_mldsa)}"]),
             f"tls_certificate = {quote(encode_base64(self.tls_certificate))}",
         ]
         for auditor in self.auditors:
@@ -129,12 +150,17 @@ class Descriptor:
         return VerifyKey(self.fields.identity_key)
 
     @property
-    def ledger(self) -> Ed25519Verifier:
-        """The key that signs the checkpoints of the node's ledger."""
+    def ledger(self) -> LogKeys:
+        """The keys that sign the checkpoints of the node's ledger, each of them every one."""
         verifier = parse_vkey(self.fields.ledger_vkey)
         if not isinstance(verifier, Ed25519Verifier):  # the model allows no other
             raise BadDescriptor("the ledger key is not an Ed25519 key")
-        return verifier
+        if self.fields.ledger_mldsa is None:
+            return LogKeys(verifier)
+        second = parse_vkey(self.fields.ledger_mldsa)
+        if not isinstance(second, MlDsaVerifier):
+            raise BadDescriptor("the post-quantum ledger key is not an ML-DSA-44 key")
+        return LogKeys(verifier, second)
 
     @property
     def digest(self) -> bytes:

@@ -19,7 +19,7 @@ from crypto import merkle
 from crypto.errors import BadProof, BadSignature, PeerFault
 from crypto.note import NoteVerifier
 from protocol import limits
-from protocol.checkpoint import SignedCheckpoint, TreeHead, open_checkpoint
+from protocol.checkpoint import AnyLog, SignedCheckpoint, TreeHead, open_checkpoint
 from protocol.model import Count, Hash, Model
 from protocol.statements import MAX_LEAF_BYTES, Leaf, Opening, SharedPart, verify_opening
 
@@ -137,7 +137,7 @@ class VerifiedEntry(Generic[SharedT]):
 
 def verify_evidence(
     evidence: LogEvidence,
-    log: NoteVerifier,
+    log: AnyLog,
     last_seen: tuple[int, bytes] | None,
     expected: type[SharedT],
     stored_ms: int = 0,

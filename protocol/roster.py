@@ -53,6 +53,9 @@ class Roster:
                 raise BadDescriptor(f"a newer descriptor of {country} has been accepted")
             if descriptor.fields.serial == held.fields.serial and descriptor.digest != held.digest:
                 raise BadDescriptor(f"{country} made two descriptors with one serial")
+            before, now = held.ledger, descriptor.ledger
+            if now.ed25519 == before.ed25519 and before.mldsa not in (None, now.mldsa):
+                raise BadDescriptor(f"{country} takes back the post-quantum key of its ledger")
         for other in self.peers.values():
             if other.country != country and _shares(other, descriptor):
                 raise BadDescriptor(f"{country} and {other.country} share a key or a certificate")

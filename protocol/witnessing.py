@@ -27,7 +27,7 @@ from crypto.note import (
 )
 from crypto.signing import SigningKey, VerifyKey
 from protocol import limits
-from protocol.checkpoint import TreeHead, open_checkpoint
+from protocol.checkpoint import AnyLog, TreeHead, open_checkpoint
 
 PREFIX: Final = "concordat/"
 
@@ -86,7 +86,7 @@ def witness_signer(country: str, identity: SigningKey, now_ms: int) -> Cosignatu
     return CosignatureSigner(witness_name(country), identity, now_ms // 1000)
 
 
-def cosign(checkpoint: bytes, log: NoteVerifier, signer: CosignatureSigner) -> bytes:
+def cosign(checkpoint: bytes, log: AnyLog, signer: CosignatureSigner) -> bytes:
     """A witnessed checkpoint of a stored, verified note: the log's own lines, then our cosignature.
 
     Lines of others are left out: what is returned to a log says only what the sender vouches for. Of the log's own
@@ -107,7 +107,7 @@ def cosign(checkpoint: bytes, log: NoteVerifier, signer: CosignatureSigner) -> b
 
 def open_witnessed(
     data: bytes,
-    log: NoteVerifier,
+    log: AnyLog,
     witness: CosignatureVerifier,
     root_at: Callable[[int], bytes | None],
     now_ms: int,
@@ -150,7 +150,7 @@ def open_witnessed(
     return Witnessed(head, witness.name, Note(note.text, (*note.verified, line)).to_bytes(), time_s)
 
 
-def _as_we_signed(data: bytes, log: NoteVerifier, also: tuple[NoteVerifier, ...]) -> Note:
+def _as_we_signed(data: bytes, log: AnyLog, also: tuple[NoteVerifier, ...]) -> Note:
     """The note, in which nothing counts but what our own keys signed; none of them may be missing."""
     try:
         note = open_note(data, (log, *also))

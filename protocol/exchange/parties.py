@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from crypto.note import CosignatureVerifier, Ed25519Verifier
 from crypto.signing import SigningKey, VerifyKey
+from protocol.checkpoint import LogKeys
 from protocol.log_policy import LogPolicy
 from protocol.witnessing import witness_verifier
 
@@ -40,7 +41,7 @@ class Peer:
 
     country: str
     identity: VerifyKey
-    ledger: Ed25519Verifier
+    ledger: Ed25519Verifier | LogKeys
     demands: tuple[LogPolicy, ...] = ()
 
     @property
