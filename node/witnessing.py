@@ -19,7 +19,7 @@ from node.logging import log
 from node.state import FoundConflict, PeerRow, SeenHead, State
 from node.witness_state import OwnCheckpoint, WitnessState
 from protocol.checkpoint import TreeHead, open_checkpoint
-from protocol.conflict import Conflict, Rule
+from protocol.conflict import Conflict, Rule, accused
 from protocol.errors import BadMessage, EvidenceRejected
 from protocol.evidence import ForkedLedger, NotConsistent, StaleCheckpoint, UnneededProof, verify_continues
 from protocol.exchange.parties import Parties
@@ -220,7 +220,15 @@ class Witnessing:
             seen = row.seen_checkpoint if row is not None else b""
             since = self.state.standing(country).stored_ms
             conflict = Conflict(
-                rule, log_key.vkey, parties.country, since, now_ms, seen, request.note, request.proof
+                rule=rule,
+                log=accused(log_key)[0],
+                mldsa=accused(log_key)[1],
+                holder=parties.country,
+                seen_ms=since,
+                shown_ms=now_ms,
+                seen=seen,
+                shown=request.note,
+                proof=request.proof,
             )
             self.state.put_conflict(
                 FoundConflict(country, conflict.digest, rule, conflict.to_bytes(), now_ms)
@@ -271,14 +279,15 @@ class Witnessing:
         except BadProof as error:
             now_ms, shown = self._clock(), row.seen_checkpoint
             conflict = Conflict(
-                "inconsistent",
-                parties.peer.ledger.vkey,
-                parties.country,
-                0,
-                now_ms,
-                note,
-                shown,
-                tuple(proof),
+                rule="inconsistent",
+                log=accused(parties.peer.ledger)[0],
+                mldsa=accused(parties.peer.ledger)[1],
+                holder=parties.country,
+                seen_ms=0,
+                shown_ms=now_ms,
+                seen=note,
+                shown=shown,
+                proof=tuple(proof),
             )
             found = FoundConflict(country, conflict.digest, conflict.rule, conflict.to_bytes(), now_ms)
             self.state.put_conflict(found)

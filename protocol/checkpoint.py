@@ -85,6 +85,16 @@ class LogKeys:
         return self.ed25519.vkey
 
     @property
+    def key_id(self) -> bytes:
+        """The id of the Ed25519 key."""
+        return self.ed25519.key_id
+
+    @property
+    def key_bytes(self) -> bytes:
+        """The 32 bytes of the Ed25519 key."""
+        return self.ed25519.key_bytes
+
+    @property
     def all(self) -> tuple[NoteVerifier, ...]:
         """Those that are known."""
         return (self.ed25519,) if self.mldsa is None else (self.ed25519, self.mldsa)
@@ -105,9 +115,7 @@ def parse_checkpoint_text(text: bytes) -> Checkpoint:
     return Checkpoint(origin, size, root)
 
 
-def open_checkpoint(
-    data: bytes, log: AnyLog, others: tuple[NoteVerifier, ...] = ()
-) -> SignedCheckpoint:
+def open_checkpoint(data: bytes, log: AnyLog, others: tuple[NoteVerifier, ...] = ()) -> SignedCheckpoint:
     """Verify a checkpoint note of the log that ``log`` stands for.
 
     Args:

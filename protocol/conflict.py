@@ -21,10 +21,10 @@ from typing import Final, Literal
 from crypto import merkle
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadEncoding, BadProof, PeerFault
-from crypto.note import MAX_NOTE_BYTES, Ed25519Verifier, NoteVerifier, parse_vkey
+from crypto.note import MAX_NOTE_BYTES, Ed25519Verifier, MlDsaVerifier, parse_vkey
 from crypto.textforms import decode_base64, decode_decimal, encode_base64
 from protocol import limits
-from protocol.checkpoint import AnyLog, open_checkpoint
+from protocol.checkpoint import AnyLog, LogKeys, open_checkpoint
 from protocol.statements import MAX_LEAF_BYTES, Leaf
 
 HEADER: Final = "concordat/ledger-conflict/v1"
@@ -210,12 +210,21 @@ def _verify_rollback(conflict: Conflict, seen: int, shown: int, root: bytes) -> 
     return f"an entry made after size {seen} was signed stands in a tree of {shown} entries"
 
 
-def conflict_log(conflict: Conflict) -> Ed25519Verifier:
-    """The log key that the file itself names: to show whom it accuses, not to decide whether it is true."""
+def conflict_log(conflict: Conflict) -> LogKeys:
+    """The log keys that the file itself names: to show whom it accuses, not to decide whether it is true."""
     try:
-        verifier = parse_vkey(conflict.log)
+        first = parse_vkey(conflict.log)
+        second = parse_vkey(conflict.mldsa) if conflict.mldsa else None
     except BadEncoding as error:
         raise BadConflict(f"conflict file: {error}") from None
-    if not isinstance(verifier, Ed25519Verifier):
-        raise BadConflict("conflict file: not a log's key")
-    return verifier
+    if not isinstance(first, Ed25519Verifier) or not isinstance(second, MlDsaVerifier | None):
+        raise BadConflict("conflict file: not a log's keys")
+    if second is not None and second.name != first.name:
+        raise BadConflict("conflict file: keys of two logs")
+    return LogKeys(first, second)
+
+
+def accused(log: Ed25519Verifier | LogKeys) -> tuple[str, str]:
+    """The lines of a log's keys, as a conflict names them: ``log`` and ``mldsa``."""
+    second = log.mldsa if isinstance(log, LogKeys) else None
+    return log.vkey, "" if second is None else second.vkey

@@ -102,9 +102,9 @@ class DescriptorFields(Model):
 
     @model_validator(mode="after")
     def _one_ledger(self) -> Self:
-        if self.ledger_mldsa is not None:
-            if self.ledger_mldsa.split("+", 1)[0] != self.ledger_vkey.split("+", 1)[0]:
-                raise ValueError("both ledger keys bear the name of the ledger")
+        second = self.ledger_mldsa or self.ledger_vkey
+        if second.split("+", 1)[0] != self.ledger_vkey.split("+", 1)[0]:
+            raise ValueError("both ledger keys bear the name of the ledger")
         return self
 
     def to_text(self) -> str:

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from crypto import merkle
 from crypto.errors import BadProof, BadSignature, PeerFault
-from crypto.note import NoteVerifier
 from protocol import limits
 from protocol.checkpoint import AnyLog, SignedCheckpoint, TreeHead, open_checkpoint
 from protocol.model import Count, Hash, Model

@@ -18,14 +18,13 @@ from crypto.note import (
     MAX_NOTE_BYTES,
     ContextSigner,
     ContextVerifier,
-    Ed25519Verifier,
     open_note,
     parse_note,
     sign_note,
 )
 from crypto.signing import SigningKey, VerifyKey
 from crypto.textforms import decode_base64, encode_base64
-from protocol.checkpoint import TreeHead, open_checkpoint
+from protocol.checkpoint import LogKeys, TreeHead, open_checkpoint
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.evidence import LogEvidence, VerifiedEntry, verify_evidence
 from protocol.statements_witness import LedgerSucceeded
@@ -54,7 +53,7 @@ class Succession:
         note: The exact signed bytes.
     """
 
-    previous: Ed25519Verifier
+    previous: LogKeys
     last: TreeHead
     witnessed: bytes
     descriptor: Descriptor

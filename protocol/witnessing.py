@@ -107,7 +107,7 @@ def cosign(checkpoint: bytes, log: AnyLog, signer: CosignatureSigner) -> bytes:
 
 def open_witnessed(
     data: bytes,
-    log: AnyLog,
+    log: NoteVerifier,
     witness: CosignatureVerifier,
     root_at: Callable[[int], bytes | None],
     now_ms: int,
@@ -150,7 +150,7 @@ def open_witnessed(
     return Witnessed(head, witness.name, Note(note.text, (*note.verified, line)).to_bytes(), time_s)
 
 
-def _as_we_signed(data: bytes, log: AnyLog, also: tuple[NoteVerifier, ...]) -> Note:
+def _as_we_signed(data: bytes, log: NoteVerifier, also: tuple[NoteVerifier, ...]) -> Note:
     """The note, in which nothing counts but what our own keys signed; none of them may be missing."""
     try:
         note = open_note(data, (log, *also))

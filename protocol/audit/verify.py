@@ -182,14 +182,19 @@ def _seen(
     """
     checked: list[tuple[str, Checkpoint]] = []
     of_before: list[tuple[str, Checkpoint]] = []
+    # Of each type of key that the policy lists: a checkpoint without the post-quantum line is nobody's word.
+    logs = LogPolicy(policy.logs, {}, {}, None)
     places = [(log, checked) for log in policy.logs] + ([] if before is None else [(before, of_before)])
     for item in seen:
         for log, place in places:
             try:
-                place.append((item.holder, open_checkpoint(item.note, log).checkpoint))
-                break
+                opened = open_checkpoint(item.note, log).checkpoint
             except ConcordatError:
                 continue
+            if place is checked and logs.shortfall(item.note) is not None:
+                continue
+            place.append((item.holder, opened))
+            break
         else:
             findings.note(f"The checkpoint held by {item.holder} is not signed by this log; it was ignored.")
     return checked, of_before

@@ -21,6 +21,7 @@ from protocol.audit.reader import LedgerReader, Unreadable, read_file
 from protocol.audit.report import Findings, Rule
 from protocol.checkpoint import open_checkpoint
 from protocol.conflict import MAX_CONFLICT_BYTES, conflict_log, read_conflict, verify_conflict
+from protocol.log_policy import LogPolicy
 from protocol.statements_witness import (
     ClockStepped,
     LedgerSucceeded,
@@ -118,11 +119,17 @@ def check_accusations(
                 continue
             if log.key_bytes not in [one.key_bytes for one in ledger.logs]:
                 what = f"accuses {ledger.origin} by a key that is not of its policy"
+            elif any(_unsigned(ledger, note) for note in (conflict.seen, conflict.shown)):
+                what = f"accuses {ledger.origin} by a checkpoint without each of the signatures of its policy"
             elif all(ledger.root_at(head.size) == head.root for head in heads):
                 what = f"the ledger {ledger.origin} continues both checkpoints"
             else:
                 continue
             findings.add(Rule.CONFLICT_REFUTED, what, path, blame=holder)
+
+
+def _unsigned(ledger: Accused, note: bytes) -> bool:
+    return LogPolicy(tuple(ledger.logs), {}, {}, None).shortfall(note) is not None
 
 
 def notices(entries: Sequence[Entry]) -> list[str]:

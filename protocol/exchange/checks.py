@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from crypto.errors import ConcordatError, PeerFault
 from protocol import limits
-from protocol.conflict import Conflict
+from protocol.conflict import Conflict, accused
 from protocol.conflict import Rule as ConflictRule
 from protocol.errors import EvidenceRejected, WrongMessage
 from protocol.evidence import (
@@ -148,9 +148,11 @@ def _conflict(
     if rule is None or seen is None or not seen.note:
         return None
     late = rule == "rollback"
+    log, mldsa = accused(parties.peer.ledger)
     return Conflict(
         rule=rule,
-        log=parties.peer.ledger.vkey,
+        log=log,
+        mldsa=mldsa,
         holder=parties.country,
         seen_ms=seen.stored_ms,
         shown_ms=now_ms,

@@ -209,7 +209,7 @@ def _successor():  # type: ignore[no-untyped-def]
 def test_a_succession_is_believed_as_a_whole_or_not_at_all() -> None:
     ledger, held = filled("CL", 3), descriptor("CL")
     good = read_succession(succession(ledger, 3), held)
-    assert (good.last, good.previous) == (TreeHead(3, ledger.root(3)), ledger.signer.verifier)
+    assert (good.last, good.previous.ed25519) == (TreeHead(3, ledger.root(3)), ledger.signer.verifier)
     assert good.descriptor.ledger.name == "cl.example/ledger/2"
     for changes in (
         {"country": "US"},
