@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: E402
 from searching import at_score, random_templates  # noqa: E402
 
-from crypto.hitsearch import plan_for  # noqa: E402
+from crypto.hitsearch import Requester, plan_for  # noqa: E402
 from crypto.profiles import SearchProfile  # noqa: E402
 
 T = 65537
@@ -120,6 +120,49 @@ def words_cases() -> list[dict[str, Any]]:
     ]
 
 
+def counter_stream(key: bytes, length: int) -> bytes:
+    return Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(bytes(length))
+
+
+def expansions() -> dict[str, Any]:
+    """Polynomials from seeds, by whole numbers."""
+    plan = plan_for(SearchProfile(*PROFILES["embedding-128"]))
+    seed = hashlib.sha256(b"expansions").digest()
+    label = b"0/8"
+    part = hashlib.sha256(frame("concordat/v1/uniform-half", seed, label)).digest()
+    uniform = []
+    for prime in (plan.data_primes[0], plan.special_prime):
+        raw = hashlib.shake_128(frame("concordat/v1/uniform-half", part, prime.to_bytes(8, "big"))).digest(
+            8 * 64
+        )
+        words = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+        kept = [word % prime for word in words if word < (1 << 64) // prime * prime]
+        uniform.append({"prime": prime, "words": kept[:16]})
+    derived = hashlib.sha256(frame("concordat/v1/key-stream", seed, b"secret key")).digest()
+    small = [byte % 3 - 1 for byte in counter_stream(derived, 128) if byte < 255][:64]
+    error_key = hashlib.sha256(frame("concordat/v1/key-stream", seed, b"error/public")).digest()
+    stream = counter_stream(error_key, 8 * 32)
+    errors = []
+    for i in range(32):
+        word = int.from_bytes(stream[8 * i : 8 * i + 8], "big")
+        errors.append((word & 0x1FFFFF).bit_count() - (word >> 21 & 0x1FFFFF).bit_count())
+    secret = bytes(range(32))
+    keys = Requester.load(plan, secret).evaluation_keys()
+    return {
+        "seed": seed.hex(),
+        "label": label.decode(),
+        "uniform": uniform,
+        "ternary": {"key": derived.hex(), "coefficients": small},
+        "errors": {"key": error_key.hex(), "coefficients": errors},
+        "evaluation_keys": {
+            "comment": "recorded from the code: all the rest of section 2",
+            "profile": "embedding-128",
+            "secret": secret.hex(),
+            "sha256": hashlib.sha256(keys).hexdigest(),
+        },
+    }
+
+
 def build() -> dict[str, Any]:
     digits = []
     raw = keystream(bytes(32), b"e" * 16, 2, 3, b"digits/flood/1/2", 4 * 64)
@@ -143,6 +186,7 @@ def build() -> dict[str, Any]:
             "block": 3,
         }
         | {"values": digits[:48]},
+        "expansions": expansions(),
         "words": words_cases(),
     }
 

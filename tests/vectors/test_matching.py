@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crypto.contexts import Context, hash_fields
 from crypto.errors import ConcordatError, ImpossibleProfile
-from crypto.hitsearch import MaskStream, plan_for
+from crypto.hitsearch import MaskStream, Requester, plan_for
 from crypto.hitsearch.packing import pack_words, unpack_words
 from crypto.hitsearch.plain import answer_values
+from crypto.hitsearch.sampling import small_errors, ternary, uniform_polynomial
 from crypto.profiles import SearchProfile
+from node.profiles import builtin
 
 VECTORS = json.loads((Path(__file__).parents[2] / "specs" / "vectors" / "matching.json").read_text())
 
@@ -61,6 +65,24 @@ def test_digits() -> None:
     binding = bytes.fromhex(case["seed"]), bytes.fromhex(case["exchange_id"]), case["block"], case["attempt"]
     drawn = MaskStream(*binding).digits(case["label"].encode(), len(case["values"]), 65537)
     assert drawn.tolist() == case["values"]
+
+
+def test_polynomials_from_seeds() -> None:
+    case = VECTORS["expansions"]
+    part = hash_fields(Context.UNIFORM_HALF, bytes.fromhex(case["seed"]), case["label"].encode())
+    for uniform in case["uniform"]:
+        words = uniform_polynomial(part, (uniform["prime"],), 16384)
+        assert words[:16].tolist() == uniform["words"]
+    for name, draw in (("ternary", ternary), ("errors", small_errors)):
+        wanted = case[name]["coefficients"]
+        assert draw(bytes.fromhex(case[name]["key"]), 16384)[: len(wanted)].tolist() == wanted
+
+
+def test_one_secret_has_one_key_set() -> None:
+    case = VECTORS["expansions"]["evaluation_keys"]
+    plan = plan_for(builtin(case["profile"]).search)
+    keys = Requester.load(plan, bytes.fromhex(case["secret"])).evaluation_keys()
+    assert hashlib.sha256(keys).hexdigest() == case["sha256"]
 
 
 @by_comment("words")
