@@ -43,22 +43,12 @@ class GuardKeys:
 
 
 @dataclass(frozen=True)
-class _Weights:
+class Weights:
     """Random factors of one check, by slot: of the range, of the repetition, and of the norm."""
 
     range: Slots
     repetition: Slots
     norm: int
-
-
-def _draw_weights(stream: MaskStream, name: bytes, plan: Plan) -> _Weights:
-    t, n = plan.plain_modulus, plan.profile.n
-    in_range = stream.digits(b"validity/range/" + name, plan.degree, t).astype(np.int64)
-    repetition = stream.digits(b"validity/repetition/" + name, plan.degree, t).astype(np.int64).reshape(-1, n)
-    # Orthogonal to every vector of period n in both rows, and uniform among those.
-    repetition[-1] = -repetition[:-1].sum(axis=0) % t
-    norm = int(stream.digits(b"validity/norm/" + name, 1, t)[0])
-    return _Weights(in_range, repetition.reshape(-1), norm)
 
 
 class Validity:
@@ -78,7 +68,7 @@ class Validity:
     def check(self, probe: Ciphertext, stream: MaskStream) -> tuple[Ciphertext, Ciphertext]:
         """Two independent checks, one a row, and the same with the rows exchanged."""
         bgv, plan, guard = self._bgv, self.plan, self._guard.bgv
-        first, second = (_draw_weights(stream, name, plan) for name in (b"0", b"1"))
+        first, second = (self._draw_weights(stream, name) for name in (b"0", b"1"))
         half = plan.degree // 2
         squares = bgv.product(probe, probe, self._relin)
         quadratics = self._quadratics(squares)
@@ -101,6 +91,16 @@ class Validity:
         ]
         return back[0], back[1]
 
+    def _draw_weights(self, stream: MaskStream, name: bytes) -> Weights:
+        t, n = self.plan.plain_modulus, self.plan.profile.n
+        in_range = stream.digits(b"validity/range/" + name, self.plan.degree, t).astype(np.int64)
+        drawn = stream.digits(b"validity/repetition/" + name, self.plan.degree, t)
+        repetition = drawn.astype(np.int64).reshape(-1, n)
+        # Orthogonal to every vector of period n in both rows, and uniform among those.
+        repetition[-1] = -repetition[:-1].sum(axis=0) % t
+        norm = int(stream.digits(b"validity/norm/" + name, 1, t)[0])
+        return Weights(in_range, repetition.reshape(-1), norm)
+
     def _quadratics(self, squares: Ciphertext) -> list[Ciphertext]:
         """With u = p^2: (u - v^2)(u - (v+1)^2) for the pairs of entries up to the bound."""
         bgv, bound = self._bgv, self.plan.profile.bound
@@ -120,8 +120,8 @@ class Validity:
         probe: Ciphertext,
         squares: Ciphertext,
         quadratics: list[Ciphertext],
-        upper: _Weights,
-        lower: _Weights,
+        upper: Weights,
+        lower: Weights,
         half: int,
     ) -> Ciphertext:
         """The weighted terms of every slot at the guard level: one check's weights in row 0, the other's in row 1."""
