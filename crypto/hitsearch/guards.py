@@ -73,8 +73,9 @@ class Validity:
         squares = bgv.product(probe, probe, self._relin)
         quadratics = self._quadratics(squares)
         # Row 0 of the sum gathers the first check over both rows, row 1 the second.
+        low = bgv.drop_to(probe, plan.levels - 1)
         sums = [
-            self._weighted(probe, squares, quadratics, *pair, half)
+            self._weighted(probe, low, squares, quadratics, *pair, half)
             for pair in ((first, second), (second, first))
         ]
         straight, crossed = (
@@ -118,6 +119,7 @@ class Validity:
     def _weighted(
         self,
         probe: Ciphertext,
+        low: Ciphertext,
         squares: Ciphertext,
         quadratics: list[Ciphertext],
         upper: Weights,
@@ -143,9 +145,9 @@ class Validity:
             level -= 1
         repetition = bgv.encode_ntt(rows(upper.repetition, lower.repetition), top - 1)
         norm = bgv.encode_ntt(np.repeat(np.array([upper.norm, lower.norm]), half), top - 1)
-        linear = bgv.times_plain(bgv.drop_to(probe, top - 1), repetition)
+        linear = bgv.times_plain(low, repetition)
         linear = bgv.add_into(linear, bgv.times_plain(squares, norm))
-        return bgv.add(bgv.drop_to(value, plan.guard_level), bgv.drop_to(linear, plan.guard_level))
+        return bgv.drop_to(bgv.add(value, bgv.drop_to(linear, level)), plan.guard_level)
 
     def _range_factors(self, quadratics: list[Ciphertext]) -> list[tuple[Ciphertext, int]]:
         """The quadratics as one factor and its level."""
