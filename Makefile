@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint bench mutants tamper vectors
+.PHONY: help dev demo test lint bench attacks mutants tamper vectors
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ bench: $(STAMP) ## Measure search, latency, ledger and real faces (20 minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock || \
 	  echo "No fuzzer for this machine: the coverage-guided run will be skipped." >&2
 	@$(BIN)/python -m pytest -q -m bench tests/bench $(ARGS)
+
+attacks: $(STAMP) ## Attack the search with each defence off, and on (5 minutes)
+	@$(BIN)/python tests/attacks/search/run.py $(ARGS)
 
 mutants: $(STAMP) ## Break the code on purpose; the tests must notice
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
