@@ -18,6 +18,7 @@ from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine, SearchJob
 from node.errors import NoSuchGallery, TooBusy
+from node.key_state import ANSWERING, KeyState
 from node.logging import log
 from node.quorum import Quorum
 from node.sessions import SessionStore
@@ -27,6 +28,7 @@ from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroun
 from protocol.exchange.parties import PlanSizes
 from protocol.exchange.responder import ResponderSession, ResponderState
 from protocol.messages import QuerySubmission, ReportSubmission
+from protocol.registration import InUse
 
 ROLE: Final = "r"
 UNANSWERED: Final = frozenset(
@@ -53,6 +55,7 @@ class Answering(Driver[ResponderSession]):
         super().__init__(core, thread, SessionStore(core, ROLE, ResponderSession.restore))
         self._engine = engine
         self._quorum = quorum
+        self._keys = KeyState(core.state)
         self._searches: dict[bytes, asyncio.Task[Any]] = {}
         # Two searches at a time keep all workers busy; more would only make each of them slower.
         self._turns = asyncio.Semaphore(2)
@@ -135,11 +138,18 @@ class Answering(Driver[ResponderSession]):
             stored=self._stored,
             agreement=lambda digest: core.agreement(digest, peer),
             spent=self.store.spent,
-            keys_known=lambda name: core.state.has_peer_keys(name, peer),
+            keys=lambda name: self._in_use(name, peer),
             plan=plan,
             busy=self.store.count_open(UNANSWERED) >= core.config.max_waiting_queries,
             suspended=bool(core.suspension(peer)),
         )
+
+    def _in_use(self, name: bytes, peer: str) -> InUse | None:
+        row = self._keys.keys(ANSWERING, name, peer)
+        if row is None or (not row.is_gone and not self.core.bodies.path(Kind.KEYS, name).exists()):
+            return None
+        target = row.target
+        return InUse(target.plan, target.epoch_days, target.epoch, row.sets)
 
     async def find(self, peer: str, exchange_id: bytes) -> bytes:
         """The key of the exchange that this peer opened; raises ``UnknownExchange``."""

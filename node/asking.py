@@ -6,12 +6,12 @@ has left this machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from crypto.errors import BadCiphertext, BadTemplate, ConcordatError, PeerFault
-from crypto.hitsearch.parameters import plan_for
-from crypto.profiles import Profile, SearchProfile
+from crypto.profiles import Profile
 from crypto.templates import Template
 from node.bodies import Bodies, Kind
 from node.core import NodeCore
@@ -26,10 +26,10 @@ from node.errors import (
     UnknownCertificate,
 )
 from node.logging import log
-from node.peer import PeerClient, Reply
+from node.peer import Address, PeerClient, Reply
 from node.quorum import Quorum
+from node.registering import Registering
 from node.sessions import SessionStore
-from node.state import QueryKeyRow
 from protocol.agreement import Agreement
 from protocol.errors import Refused
 from protocol.exchange import commands, events
@@ -63,14 +63,6 @@ class Probe:
     template: Template
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """This node's query keys for one peer and plan."""
-
-    row: QueryKeyRow
-    secret: bytes = field(repr=False)
-
-
 def frame_query(submission: bytes, ciphertext: bytes) -> bytes:
     """The body of ``POST /v1/queries``: u32 length, submission, ciphertext (specs/wire.md, "Bodies")."""
     return len(submission).to_bytes(LENGTH_BYTES, "big") + submission + ciphertext
@@ -80,12 +72,19 @@ class Asking(Driver[RequesterSession]):
     """All queries that this node asks."""
 
     def __init__(
-        self, core: NodeCore, thread: CoreThread, engine: Engine, client: PeerClient, quorum: Quorum
+        self,
+        core: NodeCore,
+        thread: CoreThread,
+        engine: Engine,
+        client: PeerClient,
+        quorum: Quorum,
+        registering: Registering,
     ) -> None:
         super().__init__(core, thread, SessionStore(core, ROLE, RequesterSession.restore))
         self._engine = engine
         self._client = client
         self._quorum = quorum
+        self._registering = registering
         self._probes: dict[bytes, Probe] = {}
 
     @property
@@ -94,18 +93,27 @@ class Asking(Driver[RequesterSession]):
 
     # Opening an exchange
 
-    async def ask(self, request: QueryRequest, agreement: Agreement | None, probe: Probe) -> bytes:
-        """Open one exchange; its id. Keys are made only for a query that our own policy allows.
+    async def ask(
+        self,
+        request: QueryRequest,
+        agreement: Agreement | None,
+        probe: Probe,
+        report: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> bytes:
+        """Open one exchange; its id. Keys are registered only for a query that our own policy allows.
 
         Raises:
+            KeysNotRegistered: The peer has no keys of ours for this epoch, and does not take them.
             PeerSuspended: Exchanges with that peer are stopped.
             OwnLedgerContradicted: Our own ledger is not the one that was signed.
         """
-        peer, search = request.responder, probe.profile.search
+        peer = request.responder
         await self.thread(self._require_standing, peer)
-        if await self.thread(self._allowed, request, agreement):
-            keys = await self._query_keys(peer, search)
-            request = request.model_copy(update={"evaluation_keys": keys.row.hash})
+        if agreement is not None and await self.thread(self._allowed, request, agreement):
+            offers = self._registering.offers
+            wanted = await self.thread(offers.target_of, agreement, probe.profile.digest)
+            keys = await self._registering.keys_for(wanted, report)
+            request = request.model_copy(update={"evaluation_keys": keys.hash})
         key = request.exchange_id
         self._probes[key] = probe
         try:
@@ -143,31 +151,11 @@ class Asking(Driver[RequesterSession]):
         self.store.add(request.exchange_id, request.exchange_id, request.responder, session, step)
         return step
 
-    # Query keys: one set per peer and plan
-
-    async def _query_keys(self, peer: str, search: SearchProfile) -> _Keys:
-        plan = plan_for(search).identifier
-        row = await self.thread(self.core.state.query_keys, peer, plan)
-        if row is None or not self._bodies.has(Kind.KEYS, row.hash, row.length):
-            row = await self._make_keys(peer, plan, search)
-        secret = await self.thread(self.core.open_sealed, _key_place(peer, plan), row.sealed_secret)
-        return _Keys(row, secret)
-
-    async def _make_keys(self, peer: str, plan: bytes, search: SearchProfile) -> QueryKeyRow:
-        part = self._bodies.part(Kind.KEYS)
-        secret, name, length = await self._engine.generate(search, part)
-        await self.thread(self._bodies.accept, Kind.KEYS, name, part)
-        sealed = self.core.seal(_key_place(peer, plan), secret)
-        row = QueryKeyRow(peer, plan, sealed, name, length, self.core.clock())
-        await self.thread(self.core.state.put_query_keys, row)
-        log("query keys made", peer=peer, bytes=length)
-        return row
-
-    async def _secret_of(self, evaluation_keys: bytes) -> bytes:
-        row = await self.thread(self.core.state.query_keys_of, evaluation_keys)
-        if row is None:
+    async def _secret_of(self, evaluation_keys: bytes, peer: str) -> bytes:
+        secret = await self.thread(self._registering.offers.secret_of, evaluation_keys, peer)
+        if secret is None:
             raise BadCiphertext("the query keys of this exchange are gone")
-        return await self.thread(self.core.open_sealed, _key_place(row.peer, row.plan), row.sealed_secret)
+        return secret
 
     # Commands
 
@@ -202,7 +190,7 @@ class Asking(Driver[RequesterSession]):
             return events.ProbeFailed()
         try:
             request = (await self.thread(self.store.get, key)).record.request
-            secret = await self._secret_of(request.evaluation_keys)
+            secret = await self._secret_of(request.evaluation_keys, request.responder)
             ciphertext = await self._engine.encrypt(probe.profile.search, secret, probe.template)
             name = await self.thread(self._bodies.put, Kind.CIPHERTEXT, ciphertext)
         except ConcordatError as error:
@@ -220,9 +208,7 @@ class Asking(Driver[RequesterSession]):
 
     async def _send_query(self, command: commands.SendQuery) -> Any:
         address = await self.thread(self.core.address, command.peer)
-        refused = await self._register_keys(address, command)
-        if refused is not None:
-            return refused
+        await self._bring_keys(address, command)
         await self._quorum.require(await self.thread(self._covering, command), command.peer)
         submission = await self.thread(self._submission, command)
         ciphertext = await self.thread(self._bodies.read, Kind.CIPHERTEXT, command.ciphertext_hash)
@@ -230,24 +216,16 @@ class Asking(Driver[RequesterSession]):
         reply = await self._client.send(address, "POST", "/v1/queries", body)
         return await self.thread(self._understood, command.peer, reply)
 
-    async def _register_keys(self, address: Any, command: commands.SendQuery) -> Any:
-        """Upload the evaluation keys unless the peer has them; an error reply if it does not want them."""
+    async def _bring_keys(self, address: Address, command: commands.SendQuery) -> None:
+        """The peer has the registered keys, unless it has lost them: then it gets them again.
+
+        Raises:
+            PeerUnavailable: It does not take them now.
+        """
         session = await self.thread(self.store.get, command.exchange_id)
-        path = f"/v1/keys/{command.evaluation_keys.hex()}"
-        known = await self._client.send(address, "HEAD", path)
-        if known.status == 200:
-            return None
-        file = self._bodies.path(Kind.KEYS, command.evaluation_keys)
-        row = await self.thread(self.core.state.query_keys_of, command.evaluation_keys)
-        if row is None or not self._bodies.has(Kind.KEYS, row.hash, row.length):
-            log("evaluation keys are gone", level="error", exchange=command.exchange_id)
-            return events.PeerUnreachable()
-        plan = session.record.request.plan.hex()
-        reply = await self._client.upload(address, f"{path}?plan={plan}", file, row.length)
-        if reply.status in (200, 201):
-            log("evaluation keys registered", peer=command.peer, bytes=row.length)
-            return None
-        return events.ErrorReceived(reply.body)
+        profile = await self.thread(self.core.profile, session.record.request.profile)
+        secret = await self._secret_of(command.evaluation_keys, command.peer)
+        await self._registering.upload(address, profile.search, command.evaluation_keys, secret)
 
     def _submission(self, command: commands.SendQuery) -> bytes:
         seen_size, witnessed = self.core.witnessing.held(command.peer)
@@ -352,7 +330,7 @@ class Asking(Driver[RequesterSession]):
         for attempt in range(1, OPEN_ATTEMPTS + 1):
             try:
                 profile = await self.thread(self.core.profile, request.profile)
-                secret = await self._secret_of(request.evaluation_keys)
+                secret = await self._secret_of(request.evaluation_keys, request.responder)
                 size, begin, found = request.answer_block_bytes, 0, 0
                 while True:
                     piece = (Kind.ANSWER, command.answer_hash, begin, OPEN_AT_ONCE * size)
@@ -392,7 +370,3 @@ class Asking(Driver[RequesterSession]):
         if session.record.answer is not None:
             header = AnswerHeader.from_bytes(Signed.from_bytes(session.record.answer).message)
             self._bodies.remove(Kind.ANSWER, header.answer_hash)
-
-
-def _key_place(peer: str, plan: bytes) -> bytes:
-    return b"query-key/" + peer.encode() + b"/" + plan

@@ -162,7 +162,9 @@ def measure_search(
 
 def _defence_seconds(parts: list[dict[str, Any]], shares: dict[str, float]) -> float:
     """Processor seconds of the cold run that go into defences against dishonest requesters."""
-    return sum(float(part["stages"].get(name, 0.0)) * share for part in parts for name, share in shares.items())
+    return sum(
+        float(part["stages"].get(name, 0.0)) * share for part in parts for name, share in shares.items()
+    )
 
 
 def _baselines(probe: NDArray[np.int8], gallery: NDArray[np.int8]) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class NodeConfig(BaseModel):
     max_waiting_queries: Annotated[int, Field(ge=1, le=10_000)] = 16
     peer_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 30
     below_quorum: Literal["refuse", "degrade"] = "degrade"
+    register_ahead: bool = True
+    """Register evaluation keys with every peer that may be asked before anybody asks; else with the first query."""
     answer_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     gossip_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
     """How often peers are asked what they hold of others; 0 is never."""

@@ -25,6 +25,7 @@ from node.errors import BadConfig, BelowQuorum, NoAgreement, NodeBusy, StateDama
 from node.files import AlreadyLocked, Files
 from node.gallery import GalleryStore
 from node.journal import Journal, Recorded
+from node.key_state import describe_keys
 from node.keys import NodeKeys, load_keys
 from node.ledger_store import LedgerStore
 from node.logging import log
@@ -427,6 +428,8 @@ class NodeCore:
             "alone_with": trust.alone_with(self),
             "halted": self.witnessing.halted.code if self.witnessing.halted is not None else None,
             "exchanges": self.state.count_exchanges(),
+            "keys": describe_keys(self.state),
+            "registering": [],
             "galleries": self.gallery_list(),
         }
 

@@ -30,6 +30,8 @@ from node.logging import configure, log
 from node.peer import PeerClient
 from node.query import run_query
 from node.quorum import Quorum
+from node.registering import Registering
+from node.registrar import Registrar
 from node.server import PeerServer
 from node.tls import trust
 from node.warming import Warmer
@@ -62,10 +64,12 @@ class Daemon:
             core.keys.tls_key, core.descriptor.fields.tls_certificate, config.peer_timeout_s
         )
         self.quorum = Quorum(core, self.thread, self.client)
-        self.asking = Asking(core, self.thread, self.engine, self.client, self.quorum)
+        self.registering = Registering(core, self.thread, self.engine, self.client, self.quorum)
+        self.asking = Asking(core, self.thread, self.engine, self.client, self.quorum, self.registering)
         self.answering = Answering(core, self.thread, self.engine, self.quorum)
         self.warmer = Warmer(core, self.thread, self.engine)
-        self.server = PeerServer(core, self.thread, self.engine, self.answering, self.warmer)
+        self.registrar = Registrar(core, self.thread, self.engine, self.quorum, self.warmer.begin)
+        self.server = PeerServer(core, self.thread, self.answering, self.registrar)
         self.cadence = Cadence(core, self.thread)
         self.gossip = Gossip(core, self.thread, self.client)
         self.admin = AdminServer(core.paths.admin_socket, self._operations())
@@ -83,7 +87,9 @@ class Daemon:
         if warm:
             # Workers load their libraries meanwhile; the first piece of work waits for them.
             self._warming = asyncio.create_task(self._warm_up())
+        await self.registrar.start()
         resumed = await self.answering.resume() + await self.asking.resume()
+        await self.registering.start()
         await self.gossip.start()
         if admin:
             await self.admin.start()
@@ -115,6 +121,8 @@ class Daemon:
         await self.gossip.close()
         await self.admin.close()
         await self.server.close()
+        await self.registering.close()
+        await self.registrar.close()
         await self.warmer.close()
         await self.asking.close()
         await self.answering.close()
@@ -133,6 +141,8 @@ class Daemon:
         return table | {
             "status": self._status,
             "peer.add": self._peer_add,
+            "peer.resume": partial(self._then_register, "peer.resume"),
+            "agreement.sign": partial(self._then_register, "agreement.sign"),
             "gallery.import": self._gallery_import,
             "query": partial(run_query, self.core, self.thread, self.asking),
         }
@@ -144,7 +154,14 @@ class Daemon:
 
     async def _status(self, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         shown = await self.thread(self.core.status)
-        return {**shown, "served": True, "workers": self.engine.worker_pids}
+        live = {"workers": self.engine.worker_pids, "registering": self.registering.under_way()}
+        return {**shown, "served": True, **live}
+
+    async def _then_register(self, name: str, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+        """What lets this node ask a peer also begins the registration of keys there."""
+        result = await self.thread(operations.OPERATIONS[name], self.core, arguments, report)
+        self.registering.begin()
+        return result
 
     async def _peer_add(self, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         function = operations.OPERATIONS["peer.add"]

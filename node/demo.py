@@ -163,7 +163,7 @@ class Demo:
     def _hit(self, probe: Path) -> dict[str, Any]:
         self._open("hit")
         with self.tell.working(
-            "encrypted question, encrypted answer (the first one also makes keys)"
+            "encrypted question, encrypted answer (keys are registered first: half a minute of two cores)"
         ) as report:
             found = self._query(self.world.nodes["CL"], probe, report)
         self.tell.say(f"question {_size(found['query_bytes'])}, answer {_size(found['answer_bytes'])}")

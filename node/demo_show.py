@@ -49,7 +49,9 @@ class Narrator:
             def report(progress: dict[str, Any]) -> None:
                 step = str(progress.get("step", ""))
                 if progress.get("total"):
-                    step += f", block {progress.get('done', 0)} of {progress['total']}"
+                    step += (
+                        f", {progress.get('unit', 'block')} {progress.get('done', 0)} of {progress['total']}"
+                    )
                 status.update(f"   {escape(text)} · {escape(step)}")
 
             yield report

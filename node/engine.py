@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from crypto.errors import InputError, PeerFault
 from crypto.profiles import SearchProfile
 from node import engine_worker as worker
 from node.blocks import BlockRef
@@ -170,9 +171,38 @@ class Engine:
         slot = self._slots[block.index % len(self._slots)]
         await slot.call(worker.warm_block, search, keys_path, keys_hash, block)
 
-    async def generate(self, search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
-        """New query keys: the secret, and hash and length of the evaluation keys written to the path."""
-        return await self._next().call(worker.generate, search, keys_path)
+    async def make_sets(
+        self, search: SearchProfile, secrets: Sequence[bytes | None], progress: Progress
+    ) -> list[tuple[bytes, bytes] | None]:
+        """Make the key sets of these secrets, of fresh ones for None; secret and hash of each, in order.
+
+        Each worker has one set to make at a time, so that queries come in between. A secret that makes no keys
+        gives None.
+        """
+        made: list[tuple[bytes, bytes] | None] = [None] * len(secrets)
+        left = iter(enumerate(secrets))
+        done = 0
+
+        async def work(slot: _Slot) -> None:
+            nonlocal done
+            for index, secret in left:
+                # A peer's secret may be anything; what is wrong with it is the caller's to say.
+                with contextlib.suppress(PeerFault, InputError):
+                    made[index] = await self._twice(slot, worker.make_set, search, secret)
+                done += 1
+                progress(done, len(secrets))
+
+        tasks = [asyncio.create_task(work(slot)) for slot in self._slots]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return made
+
+    async def write_set(self, search: SearchProfile, secret: bytes, path: Path) -> int:
+        """Make the evaluation keys of a secret again, in a file; their length."""
+        return await self._next().call(worker.write_set, search, secret, path)
 
     async def encrypt(self, search: SearchProfile, secret: bytes, template: Any) -> bytes:
         """Encrypt one template."""

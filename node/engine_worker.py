@@ -207,15 +207,21 @@ def _encoded_bytes(search: SearchProfile) -> int:
     return int(plan.search_level * 8 * search.n * plan.block_size)
 
 
-def generate(search: SearchProfile, keys_path: Path) -> tuple[bytes, bytes, int]:
-    """New query keys. Returns the secret, and the hash and length of the evaluation keys put at the path."""
-    requester = _me().scheme.requester.generate(_plan(search))
-    data = bytes(requester.evaluation_keys())
-    with keys_path.open("xb") as file:
+def make_set(search: SearchProfile, secret: bytes | None) -> tuple[bytes, bytes]:
+    """The evaluation keys of a secret, or of a fresh one: the secret, and the hash of the keys."""
+    kind, plan = _me().scheme.requester, _plan(search)
+    requester = kind.generate(plan) if secret is None else kind.load(plan, secret)
+    return requester.secret(), hash_fields(Context.EVALUATION_KEYS, bytes(requester.evaluation_keys()))
+
+
+def write_set(search: SearchProfile, secret: bytes, path: Path) -> int:
+    """Make the evaluation keys of a secret again and write them to a new file; their length."""
+    data = bytes(_me().scheme.requester.load(_plan(search), secret).evaluation_keys())
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    return requester.secret(), hash_fields(Context.EVALUATION_KEYS, data), len(data)
+    return len(data)
 
 
 @lru_cache(maxsize=4)

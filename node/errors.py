@@ -65,6 +65,12 @@ class PeerSuspended(PeerFault):
     code = "peer-suspended"
 
 
+class KeysNotRegistered(PeerFault):
+    """No query can be asked: the peer has not registered this node's evaluation keys."""
+
+    code = "keys-not-registered"
+
+
 class PeerUnavailable(PeerFault):
     """The peer is down, stopped half-way or answered too late."""
 

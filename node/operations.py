@@ -20,6 +20,7 @@ from node.core import NodeCore
 from node.errors import BadConfig, StorageFailed
 from node.gallery import Staged
 from node.journal import Recorded
+from node.key_state import describe_keys
 from node.ledger_store import POLICY, SCRATCH
 from node.profiles import DIGESTS, builtin
 from node.record_operations import RECORD_OPERATIONS
@@ -111,7 +112,8 @@ def _peer_show(core: NodeCore, arguments: dict[str, Any], report: Report) -> dic
         seen = core.seen(country) if country in core.roster.peers else None
         standing = {"seen_size": seen.size if seen else 0, "suspended_for": core.suspension(country) or None}
         standing["cosigned_size"] = core.witnessing.told(country) if country in core.roster.peers else 0
-        shown.append({**_shown_peer(core.roster.peer(country)), **standing})
+        keys = [one for one in describe_keys(core.state) if one["peer"] == country]
+        shown.append({**_shown_peer(core.roster.peer(country)), **standing, "keys": keys})
     return {"peers": shown}
 
 

@@ -125,7 +125,7 @@ async def _ask(
 ) -> dict[str, Any]:
     country, started = request.responder, time.monotonic()
     try:
-        key = await asking.ask(request, agreement, probe)
+        key = await asking.ask(request, agreement, probe, report)
     except ConcordatError as error:
         shown = describe(error)
         return {"to": country, "outcome": "failed", "hits": 0, "reason": shown["code"], "exchange": None}

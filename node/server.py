@@ -10,29 +10,26 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
-from crypto.errors import BadKeys, ConcordatError, LocalFault, PeerFault
-from crypto.hitsearch.parameters import plan_for
-from crypto.profiles import SearchProfile
+from crypto.errors import ConcordatError, LocalFault, PeerFault
 from node.answering import Answering
 from node.asking import LENGTH_BYTES
 from node.auditor_routes import AuditorRoutes
-from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread
-from node.engine import Engine
-from node.errors import BadConfig, BadUpload, PeerSuspended, UnknownCertificate
+from node.errors import BadUpload, PeerSuspended, UnknownCertificate
 from node.gossip import consistency, held_checkpoints
+from node.key_routes import KeyRoutes, read_body, seen_size
 from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
+from node.registrar import Registrar
 from node.tls import server_context
 from node.trust import say_who_is_alone, settle_conflicts
-from node.warming import Warmer
 from protocol import limits
 from protocol.descriptor import Descriptor
 from protocol.errors import BadMessage, EvidenceRejected, TryLater, UnknownExchange, UnknownPeer
@@ -41,9 +38,8 @@ from protocol.messages import ErrorReply, ExchangeStatus
 from protocol.witness import parse_request
 
 HEAD_LIMIT: Final = 16 * 1024
-_HEX32 = re.compile(r"[0-9a-f]{64}\Z")
-_HEX16 = re.compile(r"[0-9a-f]{32}\Z")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}\Z")
+_HEX16 = re.compile(r"[0-9a-f]{32}\Z")
 
 STATUSES: Final[dict[str, int]] = {
     "bad-encoding": 400,
@@ -53,13 +49,15 @@ STATUSES: Final[dict[str, int]] = {
     "bad-signature": 403,
     "reading-not-announced": 403,
     "unknown-certificate": 403,
-    "unknown-plan": 403,
+    "offer-refused": 403,
     "peer-suspended": 403,
     "unknown-exchange": 404,
     "stale-checkpoint": 409,
     "out-of-order": 409,
     "wrong-message": 409,
     "replayed": 409,
+    "keys-registered": 409,
+    "too-many-offers": 409,
     "unseen-checkpoint": 409,
     "bad-evidence": 422,
     "bad-cosignature": 422,
@@ -72,12 +70,6 @@ STATUSES: Final[dict[str, int]] = {
 
 _PUBLIC_LOCAL: Final = {"too-busy": "try-later"}
 """Codes of local faults that a peer may see; all others are ``unavailable``."""
-
-
-class UnknownPlan(PeerFault):
-    """Keys for a plan that no agreement with this peer uses."""
-
-    code = "unknown-plan"
 
 
 def error_response(error: ConcordatError, held: tuple[int, bytes | None] | None = None) -> web.Response:
@@ -104,14 +96,17 @@ class PeerServer:
     """Listens for peers."""
 
     def __init__(
-        self, core: NodeCore, thread: CoreThread, engine: Engine, answering: Answering, warmer: Warmer
+        self,
+        core: NodeCore,
+        thread: CoreThread,
+        answering: Answering,
+        registrar: Registrar,
     ) -> None:
         self._core = core
-        self._warmer = warmer
         self._thread = thread
-        self._engine = engine
         self._answering = answering
-        self._always = (self._status, self._has_keys, self._submit)
+        self._key_routes = KeyRoutes(core, thread, registrar)
+        self._always = (self._status, self._submit, *self._key_routes.always)
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
         self.tls: ssl.SSLContext | None = None
@@ -128,10 +123,9 @@ class PeerServer:
         routes = (
             ("GET", "/v1/status", self._status),
             ("POST", "/v1/checkpoint", self._checkpoint),
+            *self._key_routes.table,
             ("GET", "/v1/checkpoints", self._checkpoints),
             ("GET", "/v1/consistency", self._consistency),
-            ("HEAD", "/v1/keys/{name}", self._has_keys),
-            ("PUT", "/v1/keys/{name}", self._put_keys),
             ("POST", "/v1/queries", self._submit),
             ("GET", "/v1/queries/{id}", self._look),
             ("GET", "/v1/queries/{id}/answer", self._answer),
@@ -203,7 +197,7 @@ class PeerServer:
 
     async def _checkpoint(self, request: web.Request, peer: str) -> web.StreamResponse:
         """Witness the peer's newest checkpoint outside any exchange."""
-        update = parse_request(await _read(request, limits.MAX_SUBMISSION))
+        update = parse_request(await read_body(request, limits.MAX_SUBMISSION))
         try:
             body = await self._thread(self._core.witnessing.observe, peer, update)
         except EvidenceRejected:
@@ -227,53 +221,11 @@ class PeerServer:
         body = await self._thread(consistency, self._core, int(old), int(new))
         return web.Response(body=body, content_type=MEDIA_TYPE)
 
-    # Evaluation keys
-
-    async def _has_keys(self, request: web.Request, peer: str) -> web.StreamResponse:
-        name = _hash(request)
-        known = await self._thread(self._core.state.has_peer_keys, name, peer)
-        return web.Response(status=200 if known else 404)
-
-    async def _put_keys(self, request: web.Request, peer: str) -> web.StreamResponse:
-        """Take keys of exactly the plan's length, and let a worker load them before they count."""
-        name = _hash(request)
-        identifier = request.query.get("plan", "")
-        search = await self._thread(self._search_of, identifier, peer)
-        plan = plan_for(search)
-        if request.content_length != plan.keys_bytes:
-            raise BadKeys(f"evaluation keys of this plan have {plan.keys_bytes} bytes")
-        bodies = self._core.bodies
-        part = await bodies.receive(Kind.KEYS, name, plan.keys_bytes, _chunks(request), publish=False)
-        try:
-            await self._engine.check_keys(search, part, name)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        await self._thread(bodies.accept, Kind.KEYS, name, part)
-        await self._thread(self._core.state.put_peer_keys, name, peer, plan.identifier, self._core.clock())
-        log("evaluation keys accepted", peer=peer, bytes=plan.keys_bytes)
-        self._warmer.begin()
-        return web.Response(status=201)
-
-    def _search_of(self, identifier: str, peer: str) -> SearchProfile:
-        """The search of a plan that some agreement with this peer uses; nobody stores keys for others."""
-        for agreement in self._core.agreements_with(peer):
-            for grant in agreement.fields.grants:
-                if grant.requester != peer:
-                    continue
-                try:
-                    search = self._core.profile(grant.profile_digest).search
-                except BadConfig:
-                    continue  # a profile that this node does not have: it searches nothing under this grant
-                if plan_for(search).identifier.hex() == identifier:
-                    return search
-        raise UnknownPlan("no agreement with you uses this plan")
-
     # Queries
 
     async def _submit(self, request: web.Request, peer: str) -> web.StreamResponse:
         limit = LENGTH_BYTES + limits.MAX_SUBMISSION + limits.MAX_QUERY_CIPHERTEXT
-        body = await _read(request, limit)
+        body = await read_body(request, limit)
         length = int.from_bytes(body[:LENGTH_BYTES], "big")
         if len(body) < LENGTH_BYTES or not 0 < length <= limits.MAX_SUBMISSION:
             raise BadMessage("a query is a length, a submission and a ciphertext")
@@ -286,13 +238,9 @@ class PeerServer:
         return _status_reply(await self._answering.submit(peer, submission, ciphertext))
 
     async def _look(self, request: web.Request, peer: str) -> web.StreamResponse:
-        seen = request.query.get("seen", "0")
-        if not _SIZE.match(seen):
-            raise BadMessage("seen: a decimal number is expected")
-        if int(seen) > await self._thread(lambda: self._core.journal.ledger.size):
-            raise BadMessage("seen: this node's ledger has no such size")
+        size = await seen_size(self._core, self._thread, request)
         key = await self._answering.find(peer, _exchange(request))
-        return _status_reply(await self._answering.status(key, int(seen), 1.0))
+        return _status_reply(await self._answering.status(key, size, 1.0))
 
     async def _answer(self, request: web.Request, peer: str) -> web.StreamResponse:
         key = await self._answering.find(peer, _exchange(request))
@@ -307,7 +255,7 @@ class PeerServer:
         return response
 
     async def _result(self, request: web.Request, peer: str) -> web.StreamResponse:
-        body = await _read(request, limits.MAX_SUBMISSION)
+        body = await read_body(request, limits.MAX_SUBMISSION)
         key = await self._answering.find(peer, _exchange(request))
         reply = await self._answering.report(key, body)
         return web.Response(body=reply, content_type=MEDIA_TYPE)
@@ -318,38 +266,11 @@ def _status_reply(body: bytes) -> web.Response:
     return web.Response(body=body, content_type=MEDIA_TYPE)
 
 
-def _hash(request: web.Request) -> bytes:
-    name = request.match_info["name"]
-    if not _HEX32.match(name):
-        raise BadMessage("keys are named by 64 lower-case hexadecimal digits")
-    return bytes.fromhex(name)
-
-
 def _exchange(request: web.Request) -> bytes:
     name = request.match_info["id"]
     if not _HEX16.match(name):
         raise UnknownExchange("exchanges are named by 32 lower-case hexadecimal digits")
     return bytes.fromhex(name)
-
-
-async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in request.content.iter_chunked(CHUNK):
-        yield chunk
-
-
-async def _read(request: web.Request, limit: int) -> bytes:
-    """The whole body within its limit; what is announced too large is not read at all."""
-    announced = request.content_length
-    if announced is None or announced > limit:
-        raise BadUpload(f"a body with an announced length of at most {limit} bytes is expected")
-    data = bytearray()
-    async for chunk in _chunks(request):
-        data += chunk
-        if len(data) > announced:
-            raise BadUpload("the body is longer than it was announced")
-    if len(data) != announced:
-        raise BadUpload("the body ended before its announced length")
-    return bytes(data)
 
 
 __all__ = ["STATUSES", "PeerServer", "error_response"]

@@ -67,6 +67,7 @@ def create_node(
     workers: int,
     memory_mib: int,
     cadence_seconds: int | None = None,
+    register_ahead: bool | None = None,
     files: Files | None = None,
 ) -> dict[str, Any]:
     """Make a node in a directory that does not exist or is empty, with its first ledger entry.
@@ -95,6 +96,8 @@ def create_node(
     }
     if cadence_seconds is not None:
         settings["cadence_seconds"] = cadence_seconds
+    if register_ahead is not None:
+        settings["register_ahead"] = register_ahead
     if unlock_file is not None:
         settings["unlock_file"] = str(unlock_file.absolute())
     config = _checked(settings)

@@ -26,11 +26,9 @@ from node.tables import (
     exchanges,
     kept_evidence,
     metadata,
-    peer_keys,
     peer_standing,
     peers,
     profiles,
-    query_keys,
     search_seeds,
     spent_quotas,
 )
@@ -94,18 +92,6 @@ class FoundConflict:
     rule: str
     body: bytes
     found_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueryKeyRow:
-    """This node's query keys for one peer and plan; the secret is sealed."""
-
-    peer: str
-    plan: bytes
-    sealed_secret: bytes
-    hash: bytes
-    length: int
-    created_ms: int
 
 
 class State:
@@ -295,7 +281,7 @@ class State:
             rows = connection.execute(select(peers).order_by(peers.c.country)).all()
         return [PeerRow(*row) for row in rows]
 
-    # Agreements, profiles, keys
+    # Agreements, profiles
 
     def put_agreement(self, digest: bytes, peer: str, note: bytes, accepted_ms: int) -> None:
         """Insert one agreement; the same one twice changes nothing."""
@@ -334,63 +320,6 @@ class State:
         with self.reading() as connection:
             row = connection.execute(select(profiles.c.file).where(profiles.c.name == name)).first()
         return None if row is None else bytes(row[0])
-
-    def put_peer_keys(self, key_hash: bytes, peer: str, plan: bytes, accepted_ms: int) -> None:
-        """Record evaluation keys whose file is complete and checked."""
-        row = {"hash": key_hash, "peer": peer, "plan": plan, "accepted_ms": accepted_ms}
-        with self.writing() as connection:
-            same = (peer_keys.c.hash == key_hash) & (peer_keys.c.peer == peer)
-            connection.execute(delete(peer_keys).where(same))
-            connection.execute(insert(peer_keys).values(**row))
-
-    def has_peer_keys(self, key_hash: bytes, peer: str, plan: bytes | None = None) -> bool:
-        """Whether these keys were accepted from this peer (for this plan)."""
-        query = select(peer_keys.c.hash).where((peer_keys.c.hash == key_hash) & (peer_keys.c.peer == peer))
-        if plan is not None:
-            query = query.where(peer_keys.c.plan == plan)
-        with self.reading() as connection:
-            return connection.execute(query).first() is not None
-
-    def peer_keys_of(self, plan: bytes) -> list[bytes]:
-        """Hashes of all accepted evaluation keys of a plan, each once, the newest first."""
-        newest = func.max(peer_keys.c.accepted_ms).desc()
-        query = (
-            select(peer_keys.c.hash)
-            .where(peer_keys.c.plan == plan)
-            .group_by(peer_keys.c.hash)
-            .order_by(newest)
-        )
-        with self.reading() as connection:
-            return [bytes(row.hash) for row in connection.execute(query)]
-
-    def put_query_keys(self, row: QueryKeyRow) -> None:
-        """Insert or replace this node's keys for one peer and plan."""
-        key = (query_keys.c.peer == row.peer) & (query_keys.c.plan == row.plan)
-        with self.writing() as connection:
-            connection.execute(delete(query_keys).where(key))
-            connection.execute(
-                insert(query_keys).values(
-                    peer=row.peer,
-                    plan=row.plan,
-                    sealed_secret=row.sealed_secret,
-                    hash=row.hash,
-                    length=row.length,
-                    created_ms=row.created_ms,
-                )
-            )
-
-    def query_keys(self, peer: str, plan: bytes) -> QueryKeyRow | None:
-        """This node's keys for one peer and plan."""
-        query = select(query_keys).where((query_keys.c.peer == peer) & (query_keys.c.plan == plan))
-        with self.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else QueryKeyRow(*row)
-
-    def query_keys_of(self, key_hash: bytes) -> QueryKeyRow | None:
-        """This node's keys by the hash of their evaluation keys."""
-        with self.reading() as connection:
-            row = connection.execute(select(query_keys).where(query_keys.c.hash == key_hash)).first()
-        return None if row is None else QueryKeyRow(*row)
 
 
 def _exchange_row(row: Any) -> ExchangeRow:

@@ -62,25 +62,38 @@ agreements = Table(
     Column("accepted_ms", BigInteger, nullable=False),
 )
 
-peer_keys = Table(
-    "peer_keys",
+registrations = Table(
+    "registrations",
     metadata,
+    Column("role", String(1), primary_key=True),
+    Column("exchange_id", LargeBinary(16), primary_key=True),
+    Column("peer", String(2), nullable=False, index=True),
+    Column("plan", LargeBinary(32), nullable=False),
+    Column("epoch_days", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("is_open", Integer, nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)
+"""Registrations of evaluation keys. Role ``q``: we offer. Role ``r``: a peer offers to us. The record is sealed."""
+
+epoch_keys = Table(
+    "epoch_keys",
+    metadata,
+    Column("role", String(1), primary_key=True),
     Column("hash", LargeBinary(32), primary_key=True),
     Column("peer", String(2), primary_key=True),
     Column("plan", LargeBinary(32), nullable=False),
-    Column("accepted_ms", BigInteger, nullable=False),
-)
-
-query_keys = Table(
-    "query_keys",
-    metadata,
-    Column("peer", String(2), primary_key=True),
-    Column("plan", LargeBinary(32), primary_key=True),
+    Column("epoch_days", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sets", Integer, nullable=False),
+    Column("registered_ms", BigInteger, nullable=False),
     Column("sealed_secret", LargeBinary, nullable=False),
-    Column("hash", LargeBinary(32), nullable=False),
-    Column("length", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
+    Column("is_gone", Integer, nullable=False),
 )
+"""Registered evaluation keys: ours with their sealed secret (role ``q``), those of peers, whose bytes are a body
+(role ``r``). Gone: the epoch is over, the secret or the bytes are deleted."""
 
 kept_evidence = Table(
     "kept_evidence",

@@ -17,7 +17,7 @@ from node.journal import Recorded
 from node.ledger_store import POLICY, SCRATCH
 from node.logging import log
 from protocol import statements_witness as statements
-from protocol.conflict import read_conflict
+from protocol.accusations import accusation_words, read_accusation
 from protocol.log_policy import MAX_POLICY_BYTES, parse_policy
 
 CONFLICTS: Final = "conflicts"
@@ -64,7 +64,8 @@ def settle_conflicts(core: NodeCore) -> int:
             core.files.write_atomic(target, body, root / SCRATCH)
         except OSError as error:
             raise StorageFailed(f"a conflict file could not be written: {error.strerror}") from None
-        rule = read_conflict(body).rule
+        accusation = read_accusation(body)
+        rule = accusation.rule
         core.record(
             statements.PeerSuspended(
                 exchange_id=local_exchange(b"peer.suspended", digest),
@@ -72,7 +73,7 @@ def settle_conflicts(core: NodeCore) -> int:
                 peer=peer,
                 conflict=digest,
             ),
-            statements.Decided(operator=BY_NODE, reason=f"the peer's ledger contradicts itself: {rule}"),
+            statements.Decided(operator=BY_NODE, reason=accusation_words(accusation)),
         )
         core.witnessing.state.settle_conflict(digest)
         log("a peer was suspended", level="error", peer=peer, reason=rule)

@@ -16,6 +16,7 @@ from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
+from node.key_state import ANSWERING, KeyState
 from node.logging import log
 
 
@@ -56,6 +57,8 @@ class Warmer:
         for gallery in core.galleries.partitions():
             search = core.profile(gallery.profile_digest).search
             blocks = core.galleries.blocks(gallery.modality, gallery.profile_digest)
-            for keys_hash in core.state.peer_keys_of(plan_for(search).identifier):
+            plan = plan_for(search).identifier
+            hashes = [one.hash for one in KeyState(core.state).all_keys(ANSWERING) if one.target.plan == plan]
+            for keys_hash in dict.fromkeys(hashes):
                 found.append((search, keys_hash, blocks))
         return found

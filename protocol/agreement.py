@@ -71,6 +71,8 @@ class AgreementFields(Model):
     """What an agreement says, without its parties' descriptors.
 
     ``witnesses`` is a tlog-policy without logs: whose cosignatures a checkpoint needs before evidence under it counts.
+    ``key_sets`` is how many sets of evaluation keys a requester offers, all but one of which it must open;
+    ``key_epoch_days`` is how long the one that is kept is used.
     """
 
     format: Literal["concordat-agreement-v1"] = FORMAT
@@ -79,6 +81,8 @@ class AgreementFields(Model):
     not_before_ms: Millis
     not_after_ms: Millis
     grants: Annotated[list[Grant], Field(min_length=1, max_length=limits.MAX_GRANTS)]
+    key_sets: Annotated[int, Field(ge=limits.MIN_KEY_SETS, le=limits.MAX_KEY_SETS)] = limits.KEY_SETS
+    key_epoch_days: Annotated[int, Field(ge=1, le=limits.MAX_KEY_EPOCH_DAYS)] = limits.KEY_EPOCH_DAYS
     witnesses: (
         Annotated[str, Field(min_length=1, max_length=MAX_DEMAND_BYTES), AfterValidator(_demand)] | None
     ) = None
@@ -159,6 +163,10 @@ def draft_agreement(fields: AgreementFields, first: Descriptor, second: Descript
         f"not_before = {time_text(fields.not_before_ms)}",
         f"not_after = {time_text(fields.not_after_ms)}",
     ]
+    if fields.key_sets != limits.KEY_SETS:
+        lines += [f"key_sets = {fields.key_sets}"]
+    if fields.key_epoch_days != limits.KEY_EPOCH_DAYS:
+        lines += [f"key_epoch_days = {fields.key_epoch_days}"]
     if fields.witnesses is not None:
         lines += ["witnesses = '''", fields.witnesses + "'''"]
     for descriptor in sorted((first, second), key=lambda item: item.country):

@@ -24,6 +24,7 @@ class RefusalReason(StrEnum):
     LEGAL_BASIS_NOT_COVERED = "legal-basis-not-covered"
     QUOTA_EXCEEDED = "quota-exceeded"
     KEYS_UNKNOWN = "keys-unknown"
+    KEYS_EXPIRED = "keys-expired"
     BAD_CIPHERTEXT_LENGTH = "bad-ciphertext-length"
     CIPHERTEXT_MISMATCH = "ciphertext-mismatch"
     BAD_CIPHERTEXT = "bad-ciphertext"
@@ -108,6 +109,24 @@ class Replayed(PeerFault):
     """Another query under an exchange id that is on the ledger already."""
 
     code = "replayed"
+
+
+class OfferRefused(PeerFault):
+    """An offer of evaluation keys that is not taken, or a step of its registration that does not belong there."""
+
+    code = "offer-refused"
+
+
+class TooManyOffers(PeerFault):
+    """As many offers of evaluation keys for one plan and epoch as a peer may make."""
+
+    code = "too-many-offers"
+
+
+class KeysRegistered(PeerFault):
+    """The peer has registered evaluation keys for this plan and epoch; there is one set of them."""
+
+    code = "keys-registered"
 
 
 class UnknownExchange(PeerFault):

@@ -56,6 +56,27 @@ MAX_QUERY_CIPHERTEXT: Final = 8 * 1024 * 1024
 MAX_EVALUATION_KEYS: Final = 256 * 1024 * 1024
 """A set of evaluation keys; about 20 MB in the first plan."""
 
+MIN_KEY_SETS: Final = 2
+"""Sets of an offer of evaluation keys: below two nothing is opened."""
+
+MAX_KEY_SETS: Final = 128
+"""An opening with a secret for each must fit a signed message; each set costs both sides half a second."""
+
+KEY_SETS: Final = 32
+"""Sets of an offer where the agreement names no other number."""
+
+KEY_EPOCH_DAYS: Final = 30
+"""Days that evaluation keys are used where the agreement names no other number."""
+
+MAX_KEY_EPOCH_DAYS: Final = 366
+"""The longest epoch: a secret that is used for a year is worth stealing."""
+
+MAX_KEY_OFFERS: Final = 3
+"""Offers of a requester for one plan and epoch: a forged set passes with one chance in the number of sets at each."""
+
+REGISTRATION_PERIOD: Final = 1 * DAY
+"""How long a responder waits for the opening and the bytes of the set that it kept."""
+
 MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
 """One block of an answer; about 0.14 MB a ciphertext in the first plan."""
 
@@ -124,3 +145,9 @@ MAX_AGREEMENT_TERM: Final = 20 * 366 * DAY
 
 MAX_SNAPSHOT: Final = 128 * 1024
 """A session at rest: its signed messages and its small fields."""
+
+MAX_REGISTRATION: Final = 64 * 1024
+"""A registration of keys at rest: its signed messages, and at the requester the secrets of the offered sets."""
+
+MAX_KEY_EVIDENCE: Final = 2 * MAX_ENVELOPE + 1024
+"""Evidence about a registration of keys: two signed messages and whose they are."""

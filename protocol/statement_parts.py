@@ -23,9 +23,10 @@ class SharedPart(Model):
 
 
 class PrivatePart(Model):
-    """What stays at home, sealed, for the node and its auditors."""
+    """What stays at home, sealed, for the node and its auditors. ``HIDDEN`` fields are shown to nobody by a command."""
 
     LIMIT: ClassVar[int] = MAX_PART_BYTES
+    HIDDEN: ClassVar[frozenset[str]] = frozenset()
 
 
 class NoPrivatePart(PrivatePart):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from node.cli.common import Directory, Json, emit, perform, say, typed
+from node.cli.peer import key_words
 
 app = typer.Typer(help="Make, serve and look at a node.", no_args_is_help=True)
 
@@ -85,6 +86,11 @@ def _show_status(result: dict[str, Any]) -> None:
         )
     for peer in result["alone_with"]:
         say(f"ALONE    with {peer}: nobody outside the pair has to cosign what the two show each other")
+    for one in result["keys"]:
+        say(f"keys     {one['peer']}: {key_words(one)}")
+    for one in result["registering"]:
+        problem = f" ({one['problem']})" if one["problem"] else ""
+        say(f"keys     {one['peer']}: registering, {one['step']} {one['done']} of {one['total']}{problem}")
     exchanges = result["exchanges"]
     say(f"queries  {exchanges['asked']} asked, {exchanges['served']} served, {exchanges['open']} open")
     for gallery in result["galleries"]:

@@ -154,6 +154,65 @@ def _show_succeeded(result: dict[str, Any]) -> None:
 
 
 @app.command()
+def evidence(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From conflicts/ beside a ledger.")],
+    descriptor: Annotated[
+        Path | None, typer.Option(help="The accused's: whether the key in the file is really theirs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a file that accuses a peer; needs no node. Exit 0 only if it proves what it says."""
+    with typed(json):
+        from protocol.accusations import MAX_ACCUSATION_BYTES
+
+        data = read_file(file, MAX_ACCUSATION_BYTES, "evidence")
+        theirs = None if descriptor is None else read_file(descriptor, MAX_DESCRIPTOR, "descriptor")
+        emit(json, _convicted(data, theirs), _show_evidence)
+
+
+def _convicted(data: bytes, descriptor: bytes | None) -> dict[str, Any]:
+    from crypto.hitsearch.made_again import keys_hash, plan_identifier
+    from node.errors import BadConfig
+    from protocol.accusations import read_accusation
+    from protocol.conflict import Conflict, conflict_log, verify_conflict
+    from protocol.descriptor import read_descriptor
+    from protocol.key_evidence import verify_key_evidence
+
+    found = read_accusation(data)
+    theirs = None if descriptor is None else read_descriptor(descriptor)
+    if isinstance(found, Conflict):
+        log = conflict_log(found)
+        what, key, accused = verify_conflict(found, log), log.vkey, log.name
+        known = None if theirs is None else theirs.fields.ledger_vkey == log.vkey
+    else:
+        what = verify_key_evidence(found, keys_hash, plan_identifier)
+        key, accused = found.identity.hex(), found.accused
+        known = (
+            None
+            if theirs is None
+            else (theirs.fields.identity_key == found.identity and theirs.country == found.accused)
+        )
+    if known is False:
+        raise BadConfig("the file accuses another key than that of the descriptor")
+    return {
+        "rule": found.rule,
+        "accused": accused,
+        "key": key,
+        "key_confirmed": known is True,
+        "digest": found.digest.hex(),
+        "proven": what,
+    }
+
+
+def _show_evidence(result: dict[str, Any]) -> None:
+    say(f"{result['rule']}: {result['proven']}")
+    whose = (
+        "as in the descriptor" if result["key_confirmed"] else "compare it with the descriptor of the accused"
+    )
+    say(f"   against {result['accused']}, signed by {result['key']}, {whose}")
+
+
+@app.command()
 def show(
     directory: Directory,
     country: Annotated[str, typer.Argument(help="One country; all if not named.")] = "",
@@ -174,5 +233,15 @@ def _show_one(peer: dict[str, Any]) -> None:
     say(f"   fingerprint {peer['fingerprint']}")
     if "seen_size" in peer:
         say(f"   ledger seen up to {peer['seen_size']} entries, ours cosigned up to {peer['cosigned_size']}")
+    for one in peer.get("keys", []):
+        say(f"   {key_words(one)}")
     if peer.get("suspended_for"):
         say(f"   SUSPENDED: {peer['suspended_for']}")
+
+
+def key_words(one: dict[str, Any]) -> str:
+    """One line about evaluation keys of ours at a peer, or of a peer here."""
+    whose = "our keys there" if one["whose"] == "ours" else "their keys here"
+    if one["state"] != "registered":
+        return f"{whose}: {one['state']}, for the epoch until {one['until']}"
+    return f"{whose}: in use until {one['until']}, one of {one['sets']} sets"

@@ -361,5 +361,8 @@ def _show_statistics(result: dict[str, Any]) -> None:
         say(f"{place}: {counts}{reasons}")
     if result["fillers"]:
         say(f"{result['fillers']} fillers, which say nothing")
+    for country, counts in result["keys"].items():
+        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        say(f"keys with {country}: {said}")
     _show_trust(result["trust"])
     _show_completeness(result["completeness"])

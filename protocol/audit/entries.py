@@ -25,6 +25,7 @@ from protocol.payload import (
 )
 from protocol.statement_parts import LocalPart, PrivatePart, SharedPart
 from protocol.statements import Asked, Leaf
+from protocol.statements_keys import Registration
 from protocol.statements_records import FILLER
 
 CLOCK_TOLERANCE_MS: Final = limits.CLOCK_SKEW
@@ -39,8 +40,15 @@ OWN_SIDE: Final = {
     "query.answered": "responder",
     "query.failed": "responder",
     "query.claimed": "responder",
+    "keys.offered": "requester",
+    "keys.opened": "requester",
+    "keys.accepted": "requester",
+    "keys.failed": "requester",
+    "keys.challenged": "responder",
+    "keys.registered": "responder",
+    "keys.refused": "responder",
 }
-"""Which party of a query has statements of this type on its own ledger."""
+"""Which party of a query, or of a registration of keys, has statements of this type on its own ledger."""
 
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "query.result": ("query.intent",),
@@ -48,6 +56,11 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "query.answered": ("query.accepted",),
     "query.failed": ("query.accepted",),
     "query.claimed": ("query.accepted", "query.refused"),
+    "keys.opened": ("keys.offered",),
+    "keys.accepted": ("keys.opened",),
+    "keys.failed": ("keys.offered",),
+    "keys.registered": ("keys.challenged",),
+    "keys.refused": ("keys.challenged",),
 }
 """A statement needs one of these before it in the same exchange."""
 
@@ -61,6 +74,11 @@ _EXCLUDES: Final[dict[str, tuple[str, ...]]] = {
     "query.refused": ("query.accepted",),
     "query.answered": ("query.failed",),
     "query.failed": ("query.answered",),
+    "keys.opened": ("keys.failed",),
+    "keys.accepted": ("keys.failed",),
+    "keys.failed": ("keys.accepted",),
+    "keys.registered": ("keys.refused",),
+    "keys.refused": ("keys.registered",),
 }
 """A statement must not come after one of these in the same exchange."""
 
@@ -248,6 +266,9 @@ def _check_same_query(one: Entry, other: Entry, country: str | None, findings: F
 def differing(one: SharedPart | None, other: SharedPart | None) -> list[str]:
     """Fields that both statements have and that must agree within one exchange, but do not."""
     names = ["requester", "responder", "agreement", "query_hash", "ciphertext_hash", "answer_hash"]
+    if isinstance(one, Registration) and isinstance(other, Registration):
+        names += ["plan", "epoch_days", "epoch", "offer_hash", "kept", "challenge_hash", "opening_hash"]
+        names += ["evaluation_keys"]
     if isinstance(one, Asked) and isinstance(other, Asked):
         names += ["purpose", "legal_basis", "offence", "person_category", "modality", "authority"]
     missing = object()

@@ -22,6 +22,7 @@ from protocol.agreement import Agreement
 from protocol.audit.beside import held_by_others
 from protocol.audit.coverage import check_coverage
 from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
+from protocol.audit.registrations import FOLLOWS, judge_registration
 from protocol.audit.report import Finding, Findings, ReconcileReport, Rule
 from protocol.audit.tree import root_of
 from protocol.audit.trust import check_successions
@@ -197,6 +198,11 @@ def _judge(
 ) -> tuple[list[Finding], str]:
     """The findings on one exchange between two ledgers that we have, and the state it is in."""
     found = _compare(case)
+    if any(kind.startswith("keys.") for kind in case.asks | case.answers):
+        more, state = judge_registration(
+            case.where, case.requester, case.responder, case.asks, case.answers, partly=case.partly
+        )
+        return found + more, state
     if case.partly:
         return found, "partly-erased"
     asks, answers = case.asks, case.answers
@@ -262,6 +268,7 @@ _FOLLOWS: Final = (
     ("query.intent", "query.refused"),
     ("query.answered", "query.result"),
     ("query.result", "query.claimed"),
+    *FOLLOWS,
 )
 """What one side logged before the other can have logged the next: only clocks can say otherwise."""
 

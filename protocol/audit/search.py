@@ -13,8 +13,10 @@ from typing import Any
 
 from crypto.textforms import encode_base64
 from protocol.audit.entries import Entry, country_of
+from protocol.audit.registrations import key_counts
 from protocol.audit.trust import trust_counts
 from protocol.audit.verify import AuditedLedger
+from protocol.statement_parts import PrivatePart
 from protocol.statements import exchange_in_leaf
 from protocol.statements_records import FILLER, PayloadsErased
 
@@ -107,7 +109,15 @@ def shown(entry: Entry) -> dict[str, Any]:
         "time": time_text(entry.leaf.time_ms),
         "leaf": entry.leaf.leaf_hash.hex(),
         "shared": None if entry.shared is None else plain(entry.shared.model_dump()),
-        "private": None if entry.private is None else plain(entry.private.model_dump()),
+        "private": None if entry.private is None else plain(visible_part(entry.private)),
+    }
+
+
+def visible_part(part: PrivatePart) -> dict[str, Any]:
+    """A private part without what no command shows, such as the secret of a key."""
+    return {
+        name: f"{len(value)} bytes, not shown" if name in part.HIDDEN else value
+        for name, value in part.model_dump().items()
     }
 
 
@@ -141,7 +151,8 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
     Returns:
         ``rows``, one for each month (UTC, of the first entry), direction (``asked`` or ``answered``), peer,
         modality and purpose; ``totals`` over all rows; ``statements`` by type, and apart from them ``fillers``;
-        ``trust`` as of ``trust_counts``, with ``after_quorum`` of the report; ``completeness`` as of ``search``.
+        ``keys`` as of ``key_counts``; ``trust`` as of ``trust_counts``, with ``after_quorum`` of the report;
+        ``completeness`` as of ``search``.
     """
     country = country_of(ledger.entries)
     exchanges: dict[bytes, list[Entry]] = {}
@@ -163,6 +174,7 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
             kind: count for kind, count in sorted(ledger.report.statements.items()) if kind != FILLER
         },
         "fillers": ledger.report.statements.get(FILLER, 0),
+        "keys": key_counts(ledger.entries, country),
         "trust": trust_counts(ledger.entries) | {"after_quorum": ledger.report.after_quorum},
         "completeness": completeness(ledger),
     }

@@ -16,8 +16,10 @@ from typing import Final
 
 from crypto.errors import PeerFault
 from crypto.note import LogVerifier
+from protocol.accusations import is_key_evidence
 from protocol.audit.entries import Entry
 from protocol.audit.reader import LedgerReader, Unreadable, read_file
+from protocol.audit.registrations import check_key_evidence
 from protocol.audit.report import Findings, Rule
 from protocol.checkpoint import open_checkpoint
 from protocol.conflict import MAX_CONFLICT_BYTES, conflict_log, read_conflict, verify_conflict
@@ -55,6 +57,9 @@ def check_conflicts(reader: LedgerReader, entries: Sequence[Entry], findings: Fi
         try:
             if name is None:
                 findings.add(Rule.UNEXPECTED_FILE, "not the name of a conflict file", path)
+                continue
+            if is_key_evidence(data):
+                found.add(check_key_evidence(path, data, name[2], name[1], findings) or b"")
                 continue
             conflict = read_conflict(data)
             what = verify_conflict(conflict, conflict_log(conflict))

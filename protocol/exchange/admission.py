@@ -28,6 +28,7 @@ from protocol.exchange.responder import ResponderRecord, ResponderSession, Respo
 from protocol.exchange.session import Step, keep_evidence
 from protocol.messages import Query, QuerySubmission, message_hash, open_signed
 from protocol.policy import Quota, Spent, allow
+from protocol.registration import InUse
 from protocol.seen_by import UnseenCheckpoint
 from protocol.statements import QueryIntent
 
@@ -69,7 +70,7 @@ class Surroundings:
         stored: Given an exchange id: all queries under it, from whatever peer, and what else our ledger has.
         agreement: The agreement with a digest that is in force between the two nodes, if any.
         spent: How many queries of this sender this node accepted under a quota.
-        keys_known: Whether this sender registered evaluation keys with this hash.
+        keys: The evaluation keys that this sender registered under a hash.
         plan: The plan of a profile digest, if this node has it and a gallery for it.
         busy: No capacity or memory for another query of this sender.
         suspended: The operator, or evidence against the sender's ledger, has stopped exchanges with it.
@@ -79,7 +80,7 @@ class Surroundings:
     stored: Callable[[bytes], Sequence[StoredQuery]]
     agreement: Callable[[bytes], Agreement | None]
     spent: Spent
-    keys_known: Callable[[bytes], bool]
+    keys: Callable[[bytes], InUse | None]
     plan: Callable[[bytes], PlanSizes | None]
     busy: bool
     suspended: bool = False
@@ -179,12 +180,12 @@ def _check_coverage(
     query: Query, arrival: Arrival, around: Surroundings, now_ms: int
 ) -> tuple[Quota | None, int]:
     """Checks 6 to 9; what the query counts against, and the bytes of one answer block."""
-    quota = allow(around.agreement(query.agreement), query, now_ms, around.spent)
+    agreement = around.agreement(query.agreement)
+    quota = allow(agreement, query, now_ms, around.spent)
     plan = around.plan(query.profile)
     if plan is None or plan.identifier != query.plan:
         raise Refused(RefusalReason.PROFILE_MISMATCH, "this node searches under another plan")
-    if not around.keys_known(query.evaluation_keys):
-        raise Refused(RefusalReason.KEYS_UNKNOWN, "register the evaluation keys first")
+    check_keys(around.keys(query.evaluation_keys), query, agreement)
     if not query.ciphertext_bytes == arrival.ciphertext_bytes == plan.query_bytes:
         raise Refused(
             RefusalReason.BAD_CIPHERTEXT_LENGTH, "the ciphertext has another length than the plan's"
@@ -194,6 +195,17 @@ def _check_coverage(
     if around.busy:
         raise Refused(RefusalReason.BUSY, "no capacity for another query now")
     return quota, plan.answer_block_bytes
+
+
+def check_keys(keys: InUse | None, query: Query, agreement: Agreement | None) -> None:
+    """Check 7: registered for this plan, as strictly as this agreement asks, and for these days. Raises ``Refused``."""
+    if agreement is None or keys is None or keys.plan != query.plan:
+        raise Refused(RefusalReason.KEYS_UNKNOWN, "register the evaluation keys first")
+    wanted = agreement.fields
+    if keys.sets < wanted.key_sets or keys.epoch_days != wanted.key_epoch_days:
+        raise Refused(RefusalReason.KEYS_UNKNOWN, "the keys were registered under another agreement")
+    if not keys.at(query.created_ms):
+        raise Refused(RefusalReason.KEYS_EXPIRED, "the keys are of another epoch")
 
 
 def _remember(entry: VerifiedEntry[QueryIntent], parties: Parties) -> RememberCheckpoint:

@@ -31,7 +31,7 @@ from protocol.witnessing import BadCosignature, cosign, witness_signer, witness_
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World.copied(tmp_path)
+    return World.copied(tmp_path, registered=False)
 
 
 @pytest.fixture

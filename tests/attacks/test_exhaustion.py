@@ -15,7 +15,7 @@ from aiohttp import web
 from forger import Forger, verdict
 from nodes import World
 
-from node import listening, server
+from node import key_routes, listening
 from node.asking import LENGTH_BYTES, OPEN_AT_ONCE, Asking
 from node.bodies import Bodies, Kind
 from node.daemon import Daemon
@@ -28,7 +28,7 @@ from protocol.exchange.events import AnswerOpened
 async def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Daemon]]:
     monkeypatch.setattr(listening, "PLACES", 8)
     monkeypatch.setattr(listening, "HANDSHAKE_S", 0.5)
-    world = World.copied(tmp_path)
+    world = World.copied(tmp_path, registered=False)
     async with world.daemon("US") as daemon:
         yield world, daemon
 
@@ -68,7 +68,7 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(tmp_path: Path)
     async def thread(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
-    async def secret_of(_: bytes) -> bytes:
+    async def secret_of(_: bytes, peer: str) -> bytes:
         return b""
 
     async def open_answer(_search: Any, _secret: bytes, blocks: list[bytes]) -> list[list[int]]:
@@ -76,7 +76,7 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(tmp_path: Path)
         pieces.append(len(blocks))
         return [[0, 1] for _ in blocks]
 
-    request = SimpleNamespace(profile=b"", evaluation_keys=b"", answer_block_bytes=size)
+    request = SimpleNamespace(profile=b"", evaluation_keys=b"", answer_block_bytes=size, responder="US")
     session = SimpleNamespace(record=SimpleNamespace(request=request))
     asking: Any = SimpleNamespace(
         thread=thread,
@@ -96,7 +96,7 @@ async def test_a_body_that_swells_is_not_unpacked(
 ) -> None:
     world, _ = us
     read = 0
-    chunks = server._chunks
+    chunks = key_routes.chunks
 
     async def counted(request: web.Request) -> AsyncIterator[bytes]:
         nonlocal read
@@ -104,7 +104,7 @@ async def test_a_body_that_swells_is_not_unpacked(
             read += len(chunk)
             yield chunk
 
-    monkeypatch.setattr(server, "_chunks", counted)
+    monkeypatch.setattr(key_routes, "chunks", counted)
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     body = packer.compress(bytes(50_000_000)) + packer.flush()
     forger = Forger(world.directories["CL"])

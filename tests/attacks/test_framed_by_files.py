@@ -118,7 +118,7 @@ def test_what_a_log_did_is_not_refuted(us: Country, cl: Country, rule: str) -> N
 
 def test_what_a_successor_drops_is_kept_where_it_was_witnessed(tmp_path: Path) -> None:
     """The peer names a larger checkpoint of another history, which its log has just signed: nothing shows it here."""
-    world = World.copied(tmp_path)
+    world = World.copied(tmp_path, registered=False)
     with NodeCore.open(world.directories["CL"]) as cl, NodeCore.open(world.directories["US"]) as us:
         note = cl.journal.ledger.checkpoint()
         us.witnessing.observe("CL", AddCheckpoint(0, (), note))

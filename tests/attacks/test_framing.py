@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from forger import Forger
-from nodes import World, ask, statements
+from nodes import World, ask, register, statements
 
 from crypto.contexts import Context, hash_fields
 from node.audit_files import DirectoryReader
@@ -21,7 +21,7 @@ from protocol.audit.verify import LedgerInput, audit_ledger
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World.copied(tmp_path)
+    return World.copied(tmp_path, registered=False)
 
 
 @pytest.fixture
@@ -77,7 +77,9 @@ async def test_another_query_under_an_accepted_id(world: World, us: Daemon, forg
 async def test_our_own_question_comes_back_as_theirs(world: World) -> None:
     """The id of a question of ours is known to whom we asked; an entry under it would turn our intent around."""
     async with world.daemon("US") as us:
-        # Nobody serves CL, so the question stays open.
+        async with world.daemon("CL"):
+            await register(us, "CL")
+        # Nobody serves CL any more, so the question stays open.
         asking = asyncio.create_task(ask(us, world.arguments("stranger.npz", to="CL")))
         while "query.intent" not in queries(us):  # a ledger calls nobody
             assert not asking.done(), asking

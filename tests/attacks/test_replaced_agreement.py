@@ -22,7 +22,7 @@ def edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
 
 
 async def test_a_query_under_the_earlier_edition_is_refused(tmp_path: Path) -> None:
-    world = World.copied(tmp_path)
+    world = World.copied(tmp_path, registered=False)
     async with world.daemon("US") as us:
         forger = Forger(world.directories["CL"])
         try:

@@ -12,6 +12,7 @@ from nodes import World, new_edition
 
 from node.core import NodeCore
 from node.errors import BadConfig
+from node.key_state import KeysRow, KeyState, RegistrationRow, Target
 from node.operations import find_profile
 from node.profiles import builtin
 from node.state import State, open_engine
@@ -35,7 +36,7 @@ def test_a_stored_profile_does_not_shadow_a_built_in_one(tmp_path: Path) -> None
 
 
 async def test_a_grant_with_an_unknown_profile_does_not_keep_other_keys_out(tmp_path: Path) -> None:
-    world = World.copied(tmp_path)
+    world = World.copied(tmp_path, registered=False)
     async with world.daemon("US") as us:
         forger = Forger(world.directories["CL"])
         try:
@@ -49,13 +50,15 @@ async def test_a_grant_with_an_unknown_profile_does_not_keep_other_keys_out(tmp_
 
 def test_keys_that_two_peers_registered_belong_to_both(tmp_path: Path) -> None:
     state, keys, plan = State(open_engine(tmp_path / "state.sqlite")), bytes([1]) * 32, bytes([2]) * 32
-    other = bytes([3]) * 32
+    other, known = bytes([3]) * 32, KeyState(state)
     try:
         for peer, key_hash, when in (("CL", keys, 1), ("CO", other, 2), ("CO", keys, 3), ("CL", keys, 4)):
-            state.put_peer_keys(key_hash, peer, plan, when)
-        assert state.has_peer_keys(keys, "CL", plan)
-        assert state.has_peer_keys(keys, "CO", plan)
-        assert not state.has_peer_keys(other, "CL")
-        assert state.peer_keys_of(plan) == [keys, other]
+            target = Target(peer, plan, 30, 600)
+            row = RegistrationRow("r", bytes([when]) * 16, target, when, False, "registered", b"")
+            known.put(row, keys=KeysRow("r", key_hash, target, 32, when))
+        assert known.keys("r", keys, "CL") is not None
+        assert known.keys("r", keys, "CO") is not None
+        assert known.keys("r", other, "CL") is None
+        assert [one.hash for one in known.all_keys("r")] == [keys, keys, other]
     finally:
         state.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forger import PLAN, Forger, verdict
+from forger import PLAN, Forger, hash_of, verdict
 from nodes import World, statements
 
 from crypto.contexts import Context, hash_fields
@@ -27,7 +27,7 @@ HOUR = 3_600_000
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World.copied(tmp_path)
+    return World.copied(tmp_path, registered=False)
 
 
 @pytest.fixture
@@ -55,25 +55,34 @@ def stored(daemon: Daemon) -> list[str]:
 class TestKeys:
     @pytest.mark.parametrize("length", [1, PLAN.keys_bytes - 1, PLAN.keys_bytes + 1])
     async def test_of_another_length(self, us: Daemon, forger: Forger, length: int) -> None:
+        await forger.offer()
         forger.keys = bytes(length)
-        forger.keys_hash = hash_fields(Context.EVALUATION_KEYS, forger.keys)
-        assert await forger.register() == 422
+        assert await forger.upload() == 422
         assert stored(us) == []
 
     async def test_under_another_hash(self, us: Daemon, forger: Forger) -> None:
-        forger.keys_hash = bytes(32)
-        assert await forger.register() == 400
+        await forger.offer()
+        forger.keys = bytes(len(forger.keys))
+        assert await forger.upload() == 400
         assert stored(us) == []
 
-    async def test_of_a_plan_that_no_agreement_uses(self, us: Daemon, forger: Forger) -> None:
+    async def test_that_were_never_offered(self, us: Daemon, forger: Forger) -> None:
+        await forger.offer()
+        (other,) = [one for one in map(hash_of, forger.sets) if one != forger.keys_hash]
+        for name in (other, bytes(32)):
+            path = f"/v1/keys/{name.hex()}?plan={PLAN.identifier.hex()}"
+            assert verdict(await forger.send("PUT", path, forger.keys)).said == "offer-refused"
+        assert stored(us) == []
+
+    async def test_of_another_plan(self, us: Daemon, forger: Forger) -> None:
+        await forger.offer()
         path = f"/v1/keys/{forger.keys_hash.hex()}?plan={'00' * 32}"
-        assert verdict(await forger.send("PUT", path, forger.keys)).said == "unknown-plan"
+        assert verdict(await forger.send("PUT", path, forger.keys)).said == "offer-refused"
         assert stored(us) == []
 
     async def test_good_ones_are_taken_once_and_known(self, us: Daemon, forger: Forger) -> None:
-        path = f"/v1/keys/{forger.keys_hash.hex()}"
-        assert (await forger.send("HEAD", path)).status == 404
         assert await forger.register() == 201
+        path = f"/v1/keys/{forger.keys_hash.hex()}"
         assert (await forger.send("HEAD", path)).status == 200
         assert len(stored(us)) == 1
 
@@ -81,9 +90,12 @@ class TestKeys:
         async with world.daemon("US", scheme=real_scheme()) as us:
             forger = Forger(world.directories["CL"])
             try:
-                forger.keys = os.urandom(PLAN.keys_bytes)
-                forger.keys_hash = hash_fields(Context.EVALUATION_KEYS, forger.keys)
-                assert await forger.register() == 422
+                us.registrar.taken.draw = lambda sets: 0
+                noise = os.urandom(PLAN.keys_bytes)
+                name = hash_fields(Context.EVALUATION_KEYS, noise)
+                await forger.offer(forger.offer_message(sets=[name, bytes(32)]))
+                forger.keys = noise
+                assert await forger.upload() == 422
             finally:
                 await forger.close()
             assert stored(us) == []
@@ -140,7 +152,6 @@ class TestQueries:
         async with world.daemon("US", clock=lambda: late) as us:
             forger = Forger(world.directories["CL"])
             try:
-                await forger.register()
                 query = forger.query(created_ms=late, expires_ms=late + 60_000)
                 assert (await forger.post(forger.body(query))).said == "refused: agreement-expired"
             finally:

@@ -25,7 +25,7 @@ from protocol.witnessing import OwnLedgerContradicted
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """US and CL, and AR, which both know."""
-    world = World.copied(tmp_path)
+    world = World.copied(tmp_path, registered=False)
     world.directories["AR"] = world.root / "ar"
     world._make("AR", world.directories["AR"])
     with NodeCore.open(world.directories["AR"]) as ar:

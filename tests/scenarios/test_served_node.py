@@ -83,7 +83,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    served = Served(World.copied(tmp_path_factory.mktemp("served")))
+    served = Served(World.copied(tmp_path_factory.mktemp("served"), registered=False))
     yield served
     for process in served.processes.values():
         process.kill()
@@ -243,7 +243,7 @@ def test_stopping_leaves_no_process_and_no_socket(served: Served) -> None:
 
 def test_workers_leave_when_their_node_is_killed(tmp_path: Path) -> None:
     served = Served.__new__(Served)
-    served.world, served.processes = World.copied(tmp_path), {}
+    served.world, served.processes = World.copied(tmp_path, registered=False), {}
     served.start("US")
     process = served.processes["US"]
     end = time.monotonic() + 30

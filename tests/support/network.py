@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memory_ledger import MemoryLedger
-from parties import KEYS, PLAN, PROFILE, ledger_signer, parties
+from parties import KEYS, PLAN, PROFILE, in_use, ledger_signer, parties
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import PeerFault
@@ -376,7 +376,7 @@ class Node:
             stored=lambda exchange_id: self.disk.stored.get(exchange_id, []),
             agreement=lambda digest: agreement if digest == agreement.digest else None,
             spent=lambda quota: self.spent("r", quota),
-            keys_known=lambda digest: digest in self.disk.bodies,
+            keys=lambda digest: in_use(agreement, self.world.now) if digest in self.disk.bodies else None,
             plan=lambda digest: PLAN if digest == PROFILE else None,
             busy=self.busy,
         )

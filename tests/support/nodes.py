@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from crypto.profiles import Profile
 from node.core import NodeCore
 from node.daemon import Daemon, open_daemon
 from node.engine_worker import Scheme
+from node.key_state import KeysRow
 from node.operations import OPERATIONS
 from node.profiles import DIGESTS, builtin
 from node.setup import create_node, new_auditor, read_auditor
@@ -40,6 +42,8 @@ from protocol.limits import DAY
 PLAIN = Scheme(plan_for, PlainRequester, PlainResponder, MaskStream)
 PROFILE = "embedding-128"
 PURPOSE = "organised-crime"
+KEY_SETS = 2
+"""The fewest that there can be: one is kept, one opened."""
 ASKED = {
     "modality": "face",
     "purpose": PURPOSE,
@@ -107,9 +111,12 @@ class World:
             OPERATIONS["gallery.import"](core, arguments, lambda _: None)
 
     @classmethod
-    def copied(cls, root: Path) -> World:
-        """The standard world, made once in a test run; its keys and ports stay, everything else is fresh."""
-        made = _standard_world()
+    def copied(cls, root: Path, *, registered: bool = True) -> World:
+        """The standard world, made once in a test run; its keys and ports stay, everything else is fresh.
+
+        CL's evaluation keys are registered with US, those of the plain twin, unless told otherwise.
+        """
+        made = _registered_world() if registered else _standard_world()
         shutil.copytree(made.root, root, dirs_exist_ok=True)
         world = copy.copy(made)
         world.root = root
@@ -132,6 +139,7 @@ class World:
             auditors=[read_auditor(self.root / "auditor.pub")],
             unlock_file=None,
             cadence_seconds=self._cadence_seconds,
+            register_ahead=False,
             **self._machine,
         )
 
@@ -159,7 +167,12 @@ class World:
                 for one, other in (("CL", "US"), ("US", "CL"))
             ]
             fields = AgreementFields(
-                name="Test", serial=1, not_before_ms=now - DAY, not_after_ms=now + DAY, grants=grants
+                name="Test",
+                serial=1,
+                not_before_ms=now - DAY,
+                not_after_ms=now + DAY,
+                grants=grants,
+                key_sets=KEY_SETS,
             )
             note = draft_agreement(fields, cl.descriptor, us.descriptor)
             for core in (cl, us):
@@ -189,6 +202,31 @@ def _standard_world() -> World:
     return World(root)
 
 
+@cache
+def _registered_world() -> World:
+    root = Path(tempfile.mkdtemp(prefix="concordat-world-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    world = World.copied(root, registered=False)
+    # Tests run in an event loop of their own.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, _register(world)).result()
+    return world
+
+
+async def _register(world: World) -> None:
+    """Have CL's keys registered with US, as they are on every day but the first."""
+    async with world.daemon("US"), world.daemon("CL") as cl:
+        await register(cl, "US")
+
+
+async def register(daemon: Daemon, peer: str) -> KeysRow:
+    """Register a node's keys with a peer that is served."""
+    offers, core = daemon.registering.offers, daemon.core
+    agreement = core.current_agreement(peer)
+    wanted = offers.target_of(agreement, agreement.fields.grants[0].profile_digest)
+    return await daemon.registering.keys_for(wanted, lambda _: None)
+
+
 def new_edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
     """A later edition of the agreement of the two, or another agreement, accepted by both."""
     fields = us.current_agreement("CL").fields
@@ -210,10 +248,11 @@ async def ask(daemon: Daemon, arguments: dict[str, Any]) -> dict[str, Any]:
     return dict(one)
 
 
-def statements(core: NodeCore) -> list[str]:
-    """The types of all entries of a node's ledger, in order."""
+def statements(core: NodeCore, *, keys: bool = False) -> list[str]:
+    """The types of all entries of a node's ledger, in order; those of registrations of keys only if asked for."""
     opened = [core.journal.open(index) for index in range(core.journal.ledger.size)]
-    return [payload.shared.type if payload is not None else "erased" for payload in opened]
+    kinds = [payload.shared.type if payload is not None else "erased" for payload in opened]
+    return [kind for kind in kinds if keys or not kind.startswith("keys.")]
 
 
 async def until(ready: Callable[[], bool], timeout_s: float = 30) -> None:

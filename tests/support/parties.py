@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from crypto.contexts import Context, hash_fields
 from crypto.note import Ed25519Signer
 from crypto.signing import SigningKey
@@ -17,6 +20,7 @@ from protocol.descriptor import Auditor, Descriptor, DescriptorFields, sign_desc
 from protocol.exchange.parties import Parties, Peer, PlanSizes
 from protocol.exchange.request import QueryRequest
 from protocol.limits import DAY
+from protocol.registration import InUse, epoch_at
 
 NOW = 1_800_000_000_000
 PROFILE = bytes([7]) * 32
@@ -95,6 +99,13 @@ def parties(own: str, other: str) -> Parties:
 
 PLAN = PlanSizes(identifier=bytes([8]) * 32, query_bytes=1000, answer_block_bytes=500)
 KEYS = bytes([5]) * 32
+
+
+def in_use(agreement: Agreement, now_ms: int, **changes: Any) -> InUse:
+    """Keys as they are registered under an agreement, in use at a time."""
+    fields = agreement.fields
+    epoch = epoch_at(now_ms, fields.key_epoch_days)
+    return replace(InUse(PLAN.identifier, fields.key_epoch_days, epoch, fields.key_sets), **changes)
 
 
 def request(agreement_digest: bytes, number: int = 1, **changes: object) -> QueryRequest:

@@ -6,6 +6,7 @@ import checkpoint_cases
 import conflict_cases
 import files_cases
 import filler_cases
+import key_cases
 import peer_cases
 import statement_cases
 import trust_cases
@@ -22,5 +23,6 @@ def all_cases() -> Cases:
         peer_cases,
         conflict_cases,
         trust_cases,
+        key_cases,
     ):
         yield from family.cases()

@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 from memory_ledger import MemoryLedger
-from parties import KEYS, NOW, PLAN, PROFILE, agreement, grant, ledger_signer, named_key, parties, request
+from parties import (
+    KEYS,
+    NOW,
+    PLAN,
+    PROFILE,
+    agreement,
+    grant,
+    in_use,
+    ledger_signer,
+    named_key,
+    parties,
+    request,
+)
 
 from crypto.errors import BadEncoding, BadSignature
 from protocol import limits
@@ -21,11 +33,14 @@ from protocol.exchange.commands import AppendEntry, KeepEvidence, RememberCheckp
 from protocol.exchange.entries import intent_entry
 from protocol.exchange.parties import PlanSizes, Seen
 from protocol.exchange.responder import ResponderState
+from protocol.limits import DAY
 from protocol.messages import Query, QuerySubmission, message_hash, sign
 from protocol.policy import Quota
+from protocol.registration import InUse
 
 AGREEMENT = agreement(grant(queries_per_day=3))
 CIPHERTEXT = bytes([4]) * 32
+KEYS_IN_USE = in_use(AGREEMENT, NOW)
 RR = RefusalReason
 
 
@@ -37,7 +52,7 @@ class Case:
     signer: str = "US identity"
     agreement: Agreement = AGREEMENT
     known_agreement: bool = True
-    keys_known: bool = True
+    keys: InUse | None = KEYS_IN_USE
     plan: PlanSizes | None = PLAN
     busy: bool = False
     spent: int = 2
@@ -77,7 +92,7 @@ class Case:
                 self.agreement if self.known_agreement and d == self.agreement.digest else None
             ),
             spent=self._spent,
-            keys_known=lambda digest: self.keys_known and digest == KEYS,
+            keys=lambda digest: self.keys if digest == KEYS else None,
             plan=lambda digest: self.plan if digest == PROFILE else None,
             busy=self.busy,
         )
@@ -111,7 +126,7 @@ FAULTS: list[tuple[RefusalReason, Callable[[Case], None]]] = [
     (RR.PERSON_CATEGORY_NOT_COVERED, lambda c: c.fields.update(person_category="witness")),
     (RR.LEGAL_BASIS_NOT_COVERED, lambda c: c.fields.update(legal_basis="none")),
     (RR.QUOTA_EXCEEDED, lambda c: setattr(c, "spent", 3)),
-    (RR.KEYS_UNKNOWN, lambda c: setattr(c, "keys_known", False)),
+    (RR.KEYS_UNKNOWN, lambda c: setattr(c, "keys", None)),
     (RR.BAD_CIPHERTEXT_LENGTH, lambda c: setattr(c, "ciphertext_bytes", 999)),
     (RR.CIPHERTEXT_MISMATCH, lambda c: setattr(c, "ciphertext_hash", bytes(32))),
     (RR.BUSY, lambda c: setattr(c, "busy", True)),
@@ -294,3 +309,26 @@ def test_an_intent_that_says_anything_else_than_the_query_is_bad_evidence(name: 
         return type(statement)(statement.shared.model_copy(update={name: value}), statement.private)
 
     assert reason_of(Case(intent=lying).admit()) is RR.BAD_EVIDENCE
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (replace(KEYS_IN_USE, plan=bytes(32)), RR.KEYS_UNKNOWN),
+        (replace(KEYS_IN_USE, sets=31), RR.KEYS_UNKNOWN),
+        (replace(KEYS_IN_USE, epoch_days=29), RR.KEYS_UNKNOWN),
+        (replace(KEYS_IN_USE, epoch=KEYS_IN_USE.epoch - 1), RR.KEYS_EXPIRED),
+        (replace(KEYS_IN_USE, epoch=KEYS_IN_USE.epoch + 1), RR.KEYS_EXPIRED),
+        (replace(KEYS_IN_USE, sets=128), None),
+    ],
+)
+def test_keys_must_be_registered_as_the_agreement_asks(keys: InUse, reason: RR | None) -> None:
+    assert reason_of(Case(keys=keys).admit()) is reason
+
+
+def test_keys_are_in_use_in_their_epoch_and_the_clocks_may_differ() -> None:
+    begin = KEYS_IN_USE.epoch * 30 * DAY
+    end, skew = begin + 30 * DAY, limits.CLOCK_SKEW
+    assert [KEYS_IN_USE.at(when) for when in (begin - skew - 1, begin - skew, begin, end + skew - 1, end + skew)] == [
+        False, True, True, True, False,
+    ]  # fmt: skip
