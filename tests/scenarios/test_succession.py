@@ -24,7 +24,7 @@ from protocol.succession import BadSuccession, read_succession
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+    return World.copied(tmp_path)
 
 
 def audit(world: World, ledger: Path) -> AuditReport:

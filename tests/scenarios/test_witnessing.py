@@ -25,7 +25,7 @@ from protocol.witnessing import OwnLedgerContradicted, witness_verifier
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+    return World.copied(tmp_path)
 
 
 def holds_cosignature(core: NodeCore, peer: str) -> int:
