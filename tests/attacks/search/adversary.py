@@ -133,6 +133,13 @@ class Adversary(Requester):
             found.append((centred - (centred + t // 2) % t + t // 2) // t)
         return found
 
+    def noise_bits(self, answer: bytes) -> list[float]:
+        """log2 of the spread of both noises, of an answer in full or of one that was never flooded."""
+        if len(answer) == self.plan.answer_block_bytes:
+            return [float(np.log2(noise.std())) for noise in self.noises(answer)]
+        words = np.frombuffer(answer, dtype="<u8").astype(np.uint64).reshape(2, -1)
+        return [self.large_noise_bits(one, self.plan.guard_level) for one in words]
+
     def large_noise_bits(self, words: Words, level: int) -> float:
         """log2 of the spread of a ciphertext's coefficients at a level of several primes."""
         modulus = prod(self.primes[:level])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from adversary import accepted, scores_of
-from inputs import TOLD_APART, dense, separation, twins
+from inputs import TOLD_APART, told_apart
 from probes import one_coordinate
 from scene import Attack, Outcome, Scene, reading
 from searching import Templates, scores, stream
@@ -133,28 +133,12 @@ def galleries_by_noise(scene: Scene, responder: Responder) -> Outcome:
     Each switch rounds an honest probe's noise away, with all that the gallery has made of it, so the probe brings as
     much as the search survives.
     """
-    slots = scene.spread(scene.legal()[0])
     found = 0.0
     for bits in (44, 52):
-        query = scene.adversary.encrypt_noisy(slots, dense(bits)(scene))
-        prepared = responder.prepare(query, stream(0, None))
-        samples: list[list[float]] = []
-        for number, block in enumerate(twins(scene)):
-            answers = [responder.answer_once(prepared, block, stream(0, 2 * number + i)) for i in range(2)]
-            samples.append([bits for answer in answers for bits in noise_bits(scene, answer)])
-        found = max(found, separation(*samples))
+        found = max(found, told_apart(scene, responder, bits, scene.adversary.noise_bits))
         if found > TOLD_APART:
             break
     return Outcome(found > TOLD_APART, f"{found:.1f} standard errors apart")
-
-
-def noise_bits(scene: Scene, answer: bytes) -> list[float]:
-    """log2 of the spread of the noise of both ciphertexts, of an answer in full or one that was never flooded."""
-    plan, adversary = scene.plan, scene.adversary
-    if len(answer) == plan.answer_block_bytes:
-        return [float(np.log2(noise.std())) for noise in adversary.noises(answer)]
-    words = np.frombuffer(answer, dtype="<u8").astype(np.uint64).reshape(2, -1)
-    return [adversary.large_noise_bits(one, plan.guard_level) for one in words]
 
 
 ATTACKS = [
