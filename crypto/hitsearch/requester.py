@@ -18,7 +18,7 @@ from crypto.hitsearch.keyset import pack_polynomial, query_part, unpack_answer
 from crypto.hitsearch.modular import add
 from crypto.hitsearch.packing import Slots, Words, spread_probe
 from crypto.hitsearch.parameters import SEED_BYTES, Plan
-from crypto.hitsearch.seal import Bgv
+from crypto.hitsearch.seal import shared_context
 from crypto.profiles import SearchProfile
 
 
@@ -52,7 +52,7 @@ class Requester:
             raise BadEncoding(f"the secret of a query key has {SEED_BYTES} bytes")
         self.plan = plan
         self._seed = bytes(seed)
-        self._bgv = Bgv(plan)
+        self._bgv = shared_context(plan)
         self._maker = KeyMaker(self._bgv, self._seed)
         self._secret = self._bgv.load_secret_key(self._maker.secret_words)
 
