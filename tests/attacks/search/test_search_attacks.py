@@ -18,7 +18,7 @@ from undefended_answers import NoWindow, claims
 sys.path.insert(0, str(Path(__file__).parent))
 from all_attacks import ATTACKS
 from answers import galleries_by_noise
-from crafted import answer_about
+from crafted import answer_about, key_by_edge
 from inputs import dense, fraction, noisy, sparse
 from scene import Attack, Scene, honest
 
@@ -93,8 +93,20 @@ def test_a_crafted_answer_is_claimed_only_without_the_window() -> None:
     assert not claims(Requester.load(victim.plan, victim.secret()), answer)
 
 
-def test_what_the_noise_window_cannot_stop() -> None:
-    """A responder may guess slots of the key, one in each slot, with noise like that of an honest search.
+def test_the_edge_of_the_noise_window_is_an_edge_too() -> None:
+    """What remains: a responder whose answers lie on the edge still learns a coefficient from two reactions.
+
+    No check that depends on the key is without an edge. Only few reactions can be had: the cap on hits, claims that
+    fail, and one key a peer and epoch see to that.
+    """
+    victim, plan = scene().adversary, scene().plan
+    honest_requester = Requester.load(plan, victim.secret())
+    edge = 1 << plan.data_primes[0].bit_length() - 1 - plan.answer_budgets.start
+    assert key_by_edge(scene(), honest_requester, edge).worked
+
+
+def test_guesses_within_the_noise_window_are_claimed() -> None:
+    """What remains as well: a responder guesses slots of the key, with noise like that of an honest search.
 
     A right guess, one in t, is claimed. The cap on hits, claims that fail, and one key a peer and epoch bound this.
     """
