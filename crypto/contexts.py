@@ -21,6 +21,7 @@ class Context(StrEnum):
     UNIFORM_HALF = "concordat/v1/uniform-half"
     KEY_STREAM = "concordat/v1/key-stream"
     SEED_COMMITMENT = "concordat/v1/seed-commitment"
+    ANSWER_BLOCKS = "concordat/v1/answer-blocks"
     GALLERY_BLOCK = "concordat/v1/gallery-block"
     GALLERY_STATE = "concordat/v1/gallery-state"
     EXCHANGE_ID_IN_LEAF = "concordat/v1/exchange-id-in-leaf"

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys, ConcordatError
+from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
 from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine, SearchJob
-from node.errors import NoSuchGallery, TooBusy
+from node.errors import NoSuchGallery, TooBusy, WorkerLost
+from node.kept_queries import KeptQuery
 from node.key_state import ANSWERING, KeyState
 from node.logging import log
 from node.quorum import Quorum
 from node.sessions import SessionStore
+from protocol import limits
 from protocol.errors import RefusalReason, UnknownExchange
 from protocol.exchange import commands, events
 from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroundings, admit
@@ -29,12 +31,14 @@ from protocol.exchange.parties import PlanSizes
 from protocol.exchange.responder import ResponderSession, ResponderState
 from protocol.messages import QuerySubmission, ReportSubmission
 from protocol.registration import InUse
+from protocol.statements import answer_block_hash, answer_blocks_digest
 
 ROLE: Final = "r"
 UNANSWERED: Final = frozenset(
     {ResponderState.LOGGING_ACCEPTANCE, ResponderState.WORKING, ResponderState.LOGGING_ANSWER}
 )
 """Accepted, with work to be done: what ``max_waiting_queries`` is about."""
+PRUNE_EVERY_S: Final = 3600.0
 DECISION_WAIT_S: Final = 20.0
 """How long a request waits for an entry to be logged before the peer is told to try later."""
 
@@ -151,6 +155,19 @@ class Answering(Driver[ResponderSession]):
         target = row.target
         return InUse(target.plan, target.epoch_days, target.epoch, row.sets)
 
+    async def resume(self) -> int:
+        """As for every driver; and from now on kept probes go when their time has come."""
+        self._spawn(self._prune())
+        return await super().resume()
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                await self.thread(lambda: self.core.kept.prune(self.core.clock()))
+            except ConcordatError as error:
+                log("kept queries were not dropped", level="error", code=error.code)
+            await asyncio.sleep(PRUNE_EVERY_S)
+
     async def find(self, peer: str, exchange_id: bytes) -> bytes:
         """The key of the exchange that this peer opened; raises ``UnknownExchange``."""
         key = await self.thread(self.core.state.opened_by, peer, exchange_id)
@@ -261,11 +278,16 @@ class Answering(Driver[ResponderSession]):
                     reports.add(report)
                     report.add_done_callback(reports.discard)
 
-                blocks = await self._engine.search(work.job, progress)
+                retried: list[int] = []
+                blocks = await self._engine.search(work.job, progress, retried.append)
                 if await self.thread(self._stopped, key):
                     return events.SearchFailed(command.attempt, RefusalReason.PEER_SUSPENDED)
+                if len(retried) > limits.MAX_RETRIED:
+                    raise WorkerLost("more workers died than an answer may cost")
                 await asyncio.gather(*reports)
                 name = await self.thread(self.core.bodies.put, Kind.ANSWER, b"".join(blocks))
+                hashes = [answer_block_hash(block) for block in blocks]
+                await self.thread(self._keep_query, key, work.job, hashes)
             except BadCiphertext:
                 return events.SearchFailed(command.attempt, RefusalReason.BAD_CIPHERTEXT)
             except BadKeys:
@@ -283,7 +305,15 @@ class Answering(Driver[ResponderSession]):
                 seed_commitment=hash_fields(Context.SEED_COMMITMENT, work.job.seed),
                 records=work.records,
                 compute_ms=int(1000 * seconds),
+                seed=work.job.seed,
+                retried=tuple(sorted(retried)),
+                answer_blocks=answer_blocks_digest(hashes),
             )
+
+    def _keep_query(self, key: bytes, job: SearchJob, block_hashes: list[bytes]) -> None:
+        name = hash_fields(Context.CIPHERTEXT, job.query)
+        size, hashes = len(job.query), tuple(block_hashes)
+        self.core.kept.keep(KeptQuery(key, job.exchange_id, name, size, self.core.clock(), hashes))
 
     def _stopped(self, key: bytes) -> bool:
         """Whether exchanges with the requester were suspended while its query was worked on."""
@@ -305,8 +335,10 @@ class Answering(Driver[ResponderSession]):
         if gallery is None:
             raise NoSuchGallery("the gallery is gone")
         blocks = core.galleries.blocks(command.modality, command.profile)
-        random.SystemRandom().shuffle(blocks)
         seed = os.urandom(32)
+        # From the seed like all else that is random in an answer, so that an audit can repeat it.
+        order = MaskStream(seed, command.exchange_id, None, 0).order(len(blocks))
+        blocks = [blocks[position] for position in order]
         core.state.put_seed(key, command.attempt, core.seal(b"seed/" + key, seed))
         job = SearchJob(
             search=profile.search,
@@ -323,13 +355,13 @@ class Answering(Driver[ResponderSession]):
         session = self.store.get(key)
         if session.state is not ResponderState.REFUSED:
             # What a refused query names was never kept for it, and may belong to another.
-            self.core.bodies.remove(Kind.CIPHERTEXT, session.query.ciphertext_hash)
+            self.core.kept.discard(session.query.ciphertext_hash)
         if session.record.answer_hash is not None:
             self.core.bodies.remove(Kind.ANSWER, session.record.answer_hash)
 
     def needed(self) -> set[tuple[Kind, bytes]]:
-        """The bodies that open exchanges still need."""
-        found: set[tuple[Kind, bytes]] = set()
+        """The bodies that open exchanges still need, and those that are kept for audits."""
+        found = self.core.kept.bodies()
         for key in self.store.open_keys():
             record = self.store.get(key).record
             found.add((Kind.CIPHERTEXT, self.store.get(key).query.ciphertext_hash))

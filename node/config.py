@@ -82,6 +82,10 @@ class NodeConfig(BaseModel):
     below_quorum: Literal["refuse", "degrade"] = "degrade"
     register_ahead: bool = True
     """Register evaluation keys with every peer that may be asked before anybody asks; else with the first query."""
+    keep_queries_days: Annotated[int, Field(ge=0, le=3_650)] = 30
+    """Days that the encrypted probe of an answered query is kept, so that its answer can be recomputed; 0 is none."""
+    keep_queries_mib: Annotated[int, Field(ge=0, le=4_194_304)] = 1024
+    """For all kept probes together, 0.73 MiB each; the oldest go first."""
     answer_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     gossip_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
     """How often peers are asked what they hold of others; 0 is never."""

@@ -25,6 +25,7 @@ from node.errors import BadConfig, BelowQuorum, NoAgreement, NodeBusy, StateDama
 from node.files import AlreadyLocked, Files
 from node.gallery import GalleryStore
 from node.journal import Journal, Recorded
+from node.kept_queries import KeptQueries
 from node.key_state import describe_keys
 from node.keys import NodeKeys, load_keys
 from node.ledger_store import LedgerStore
@@ -86,6 +87,7 @@ class NodeCore:
         self.files = files
         self.enforces_own_policy = enforce_own_policy
         self.bodies = Bodies(paths.exchange)
+        self.kept = KeptQueries(state, self.bodies, config.keep_queries_days, config.keep_queries_mib * 2**20)
         self.galleries = GalleryStore(state.engine, paths.gallery, keys.storage)
         self.roster = Roster.of(config.country, (read_descriptor(row.descriptor) for row in state.peers()))
         self._agreements: dict[bytes, Agreement] = {}

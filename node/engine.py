@@ -212,8 +212,15 @@ class Engine:
         """The slots that hit, block by block."""
         return await self._twice(self._next(), worker.open_answer, search, secret, blocks)
 
-    async def search(self, job: SearchJob, progress: Progress) -> list[bytes]:
+    async def search(
+        self, job: SearchJob, progress: Progress, retried: Callable[[int], None] = lambda _: None
+    ) -> list[bytes]:
         """Answer all blocks of a job, in its order; calls ``progress(done, all)`` after each.
+
+        Args:
+            job: What is searched.
+            progress: Called with the number of blocks done, and of all.
+            retried: Called with the index of each block that a lost worker costs a second attempt.
 
         Raises:
             BadKeys, BadCiphertext: The requester's input does not load.
@@ -228,6 +235,7 @@ class Engine:
             try:
                 answer = await slot.call(worker.search_block, *fixed, 0)
             except WorkerLost:
+                retried(block.index)
                 # Another attempt number: the masks of a lost attempt are never used again.
                 answer = await slot.call(worker.search_block, *fixed, 1)
             done += 1

@@ -128,6 +128,22 @@ class Staged:
     hashes: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """A gallery as its commitment fixes it: ``hashes`` are those of its blocks, in order."""
+
+    modality: str
+    profile_digest: bytes
+    salt: bytes
+    records: int
+    hashes: tuple[bytes, ...]
+
+    @property
+    def commitment(self) -> bytes:
+        """The 32 bytes that the ledger carries."""
+        return _commitment(self.modality, self.profile_digest, self.salt, self.records, self.hashes)
+
+
 class GalleryStore:
     """All galleries of one node.
 
@@ -264,6 +280,13 @@ class GalleryStore:
     def state_commitment(self, modality: str, profile_digest: bytes) -> bytes:
         """32 bytes that fix every slot of the gallery and, being salted, tell nothing of it."""
         return self._describe(self._row(modality, profile_digest)).commitment
+
+    def held(self, modality: str, profile_digest: bytes) -> HeldState:
+        """What the state commitment is made of; raises ``NoSuchGallery``."""
+        row = self._row(modality, profile_digest)
+        return HeldState(
+            row.modality, row.profile_digest, bytes(row.salt), row.records, self._hashes(row.version)
+        )
 
     def sweep(self) -> int:
         """Delete the files of versions that do not count; returns how many versions went.

@@ -117,11 +117,15 @@ class Journal:
 
     def has(self, exchange_id: bytes) -> bool:
         """Whether any entry is of this exchange."""
+        return bool(self.entries_of(exchange_id))
+
+    def entries_of(self, exchange_id: bytes) -> list[int]:
+        """The indices of all entries of this exchange, in order."""
         self._refresh()
         hashed = exchange_in_leaf(exchange_id)
         with self._mutex:
             candidates = self._exchanges.candidates(hashed)
-        return any(self._leaf(index).exchange == hashed for index in candidates)
+        return sorted(index for index in candidates if self._leaf(index).exchange == hashed)
 
     def find(self, exchange_id: bytes, kind: str) -> Recorded | None:
         """The entry of this statement type (e.g. ``"query.intent"``) in this exchange."""

@@ -11,6 +11,7 @@ from node import records
 from node.admin import Report
 from node.core import NodeCore
 from node.errors import BadConfig
+from node.recompute_sources import sources
 
 _EXCHANGE = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -61,6 +62,15 @@ def _open(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str
     }
 
 
+def _recompute(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Log that an exchange is about to be read, then hand over what an auditor computes its answer from again."""
+    auditor = records.auditor_of(core, _key(arguments))
+    exchange = exchange_of(_text(arguments, "exchange"))
+    keys = arguments.get("evaluation_keys")
+    wanted = None if keys is None else bytes.fromhex(_text(arguments, "evaluation_keys"))
+    return sources(core, exchange, auditor, _text(arguments, "purpose"), wanted)
+
+
 def _erase(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return records.erase(core, _text(arguments, "operator"), arguments.get("really") is True)
 
@@ -92,6 +102,7 @@ def _confirm(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[
 RECORD_OPERATIONS: Final[dict[str, Callable[[NodeCore, dict[str, Any], Report], dict[str, Any]]]] = {
     "audit.read": _read,
     "audit.open": _open,
+    "audit.recompute": _recompute,
     "audit.erase": _erase,
     "audit.hold": _hold,
     "audit.release": _release,

@@ -22,6 +22,7 @@ from node.unfinished import ERASURE, Marks
 from protocol import limits
 from protocol.statement_parts import LocalPart, Operated
 from protocol.statements import Leaf, SharedPart, exchange_in_leaf
+from protocol.statements_keys import KEYS_BASIS, Registration
 from protocol.statements_records import (
     FILLER_BASIS,
     MAX_ERASED,
@@ -93,6 +94,8 @@ def read_records(core: NodeCore) -> Records:
             found.holds.setdefault(shared.exchange, []).append(leaf.leaf_hash)
         elif isinstance(shared, HoldReleased) and shared.placed in found.holds.get(shared.exchange, []):
             found.holds[shared.exchange].remove(shared.placed)
+        elif isinstance(shared, Registration):
+            kept.legal_basis = KEYS_BASIS
         elif isinstance(shared, LogFiller):
             kept.legal_basis = FILLER_BASIS
         elif isinstance(shared, PayloadsErased):
@@ -136,6 +139,7 @@ def hold(core: NodeCore, exchange_id: bytes, operator: str, authority: str, refe
     shared = HoldPlaced(
         exchange_id=os.urandom(16), country=core.country, exchange=exchange_in_leaf(exchange_id)
     )
+    core.kept.hold(shared.exchange)
     return core.record(shared, Held(operator=operator, authority=authority, reference=reference))
 
 
@@ -145,13 +149,15 @@ def release(core: NodeCore, exchange_id: bytes, operator: str) -> list[Recorded]
     placed = read_records(core).holds.get(hashed, [])
     if not placed:
         raise NoSuchExchange("there is no hold on this exchange")
-    return [
+    ended = [
         core.record(
             HoldReleased(exchange_id=os.urandom(16), country=core.country, exchange=hashed, placed=one),
             Operated(operator=operator),
         )
         for one in placed
     ]
+    core.kept.release(hashed)
+    return ended
 
 
 def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
@@ -190,6 +196,7 @@ def erase(core: NodeCore, operator: str, really: bool) -> dict[str, Any]:
             for at in range(0, len(leaves), MAX_ERASED):
                 entries.append(_erase(core, leaves[at : at + MAX_ERASED], legal_basis, operator))
         core.state.forget_exchanges(lambda exchange_id: exchange_in_leaf(exchange_id) in erased)
+        core.kept.forget(lambda exchange_id: exchange_in_leaf(exchange_id) in erased)
         marks = Marks(core.state, ERASURE)
         for mark in marks.open():
             marks.end(mark)
@@ -233,6 +240,7 @@ def finish_erasures(core: NodeCore) -> int:
                 exchanges.add(core.journal.leaf(index).exchange)
     if exchanges:
         core.state.forget_exchanges(lambda exchange_id: exchange_in_leaf(exchange_id) in exchanges)
+        core.kept.forget(lambda exchange_id: exchange_in_leaf(exchange_id) in exchanges)
         log("an erasure that was cut short is finished", level="warning", size=removed)
     for mark in begun:
         marks.end(mark)

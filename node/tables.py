@@ -182,3 +182,18 @@ unfinished = Table(
     Column("kind", String(32), nullable=False),
 )
 """Entries that began something which is not ended yet: erasures, times below the quorum."""
+
+kept_queries = Table(
+    "kept_queries",
+    metadata,
+    Column("query_hash", LargeBinary(32), primary_key=True),
+    Column("exchange_id", LargeBinary(16), nullable=False),
+    Column("ciphertext_hash", LargeBinary(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("kept_ms", BigInteger, nullable=False),
+    Column("block_hashes", LargeBinary, nullable=False),
+)
+"""Answered queries whose encrypted probe, a body, is kept for audits, with the hashes of the answer's blocks."""
+
+held_exchanges = Table("held_exchanges", metadata, Column("exchange", LargeBinary(32), primary_key=True))
+"""Exchanges, as in leaves, of which nothing is dropped while a legal hold is in force."""

@@ -125,6 +125,9 @@ MAX_STALE_RETRIES: Final = 16
 MAX_SEARCH_ATTEMPTS: Final = 3
 """Times that one search is started in all: a query that kills workers must not do so for ever."""
 
+MAX_RETRIED: Final = 64
+"""Blocks of one answer that a lost worker cost a second attempt: each is named in the entry of the answer."""
+
 MAX_DESCRIPTOR: Final = 32 * 1024
 """A node descriptor as a signed note: certificate, keys, auditors."""
 

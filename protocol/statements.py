@@ -10,10 +10,11 @@ Source: specs/ledger.md, sections "Entries" and "Statements".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import PeerFault
@@ -199,6 +200,22 @@ class Computed(PrivatePart):
     compute_ms: Count
 
 
+class Computation(Computed):
+    """What the answer was computed from: with it B's auditors can compute it again.
+
+    Attributes:
+        seed: All randomness of the answer follows from it; ``seed_commitment`` commits to it.
+        retried: Positions in the gallery of the blocks that were answered by a second attempt, after a lost worker.
+        answer_blocks: ``answer_blocks_digest`` of the blocks of the answer, in its order.
+    """
+
+    HIDDEN: ClassVar[frozenset[str]] = frozenset({"seed"})
+
+    seed: Hash
+    retried: Annotated[list[Count], Field(max_length=limits.MAX_RETRIED)]
+    answer_blocks: Hash
+
+
 class QueryFailed(_Reply):
     """B accepted the query but cannot answer it."""
 
@@ -289,7 +306,7 @@ STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] = {
     "query.withheld": (QueryWithheld, Requested),
     "query.accepted": (QueryAccepted, NoPrivatePart),
     "query.refused": (QueryRefused, NoPrivatePart),
-    "query.answered": (QueryAnswered, Computed),
+    "query.answered": (QueryAnswered, Computation),
     "query.failed": (QueryFailed, NoPrivatePart),
     "query.result": (QueryResult, NoPrivatePart),
     "query.claimed": (QueryClaimed, NoPrivatePart),
@@ -302,6 +319,9 @@ STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] = {
     **WITNESS_STATEMENTS,
 }
 """The shared and private model of every statement type."""
+
+EARLIER: Final[dict[str, type[PrivatePart]]] = {"query.answered": Computed}
+"""Private parts that ledgers of earlier versions hold, and that are still read: an answer without its seed."""
 
 
 class Opening(Model):
@@ -329,13 +349,24 @@ class Statement:
 
     def __post_init__(self) -> None:
         expected = STATEMENTS.get(self.shared.type)
-        if expected is None or expected != (type(self.shared), type(self.private)):
+        allowed = () if expected is None else (expected, (expected[0], EARLIER.get(self.shared.type)))
+        if (type(self.shared), type(self.private)) not in allowed:
             raise TypeError(f"{type(self.shared).__name__} does not go with {type(self.private).__name__}")
 
 
 def exchange_in_leaf(exchange_id: bytes) -> bytes:
     """The hashed exchange id that a leaf carries; 32 bytes."""
     return hash_fields(Context.EXCHANGE_ID_IN_LEAF, exchange_id)
+
+
+def answer_block_hash(block: bytes) -> bytes:
+    """The hash of one block of an answer; 32 bytes."""
+    return hash_fields(Context.ANSWER, block)
+
+
+def answer_blocks_digest(hashes: Sequence[bytes]) -> bytes:
+    """What names all blocks of an answer by their hashes, in its order; 32 bytes."""
+    return hash_fields(Context.ANSWER_BLOCKS, *hashes)
 
 
 def shared_digest(salt: bytes, shared: bytes) -> bytes:
@@ -373,7 +404,12 @@ def parse_shared(data: bytes) -> SharedPart:
 
 def parse_private(data: bytes, shared: SharedPart) -> PrivatePart:
     """Read the private part that belongs to a shared part; errors as ``parse_shared``."""
-    return STATEMENTS[shared.type][1].from_bytes(data)
+    model, earlier = STATEMENTS[shared.type][1], EARLIER.get(shared.type)
+    if earlier is not None:
+        fields = wire.decode(data, MAX_PART_BYTES)
+        if isinstance(fields, dict) and set(fields) == set(earlier.model_fields):
+            return earlier.from_bytes(data)
+    return model.from_bytes(data)
 
 
 def verify_opening(leaf: Leaf, opening: Opening) -> SharedPart:

@@ -17,6 +17,8 @@ from protocol.model import Count, Country, Hash, Term
 from protocol.statement_parts import NoPrivatePart, PrivatePart, SharedPart
 
 MAX_SECRET_BYTES: Final = 64
+KEYS_BASIS: Final = "evaluation-keys"
+"""Under this name the operator says how long payloads of registrations, and so secrets in escrow, are kept."""
 
 Kept = Annotated[int, Field(ge=0, lt=limits.MAX_KEY_SETS)]
 Sets = Annotated[list[Hash], Field(min_length=limits.MIN_KEY_SETS, max_length=limits.MAX_KEY_SETS)]

@@ -16,7 +16,7 @@ from protocol.statement_parts import LocalPart, NoPrivatePart, Operated, Private
 MAX_ERASED: Final = 200
 """Payloads named by one statement: 200 hashes of 32 bytes fit the part."""
 
-ReadScope = Literal["payload", "pull", "search", "statistics"]
+ReadScope = Literal["payload", "pull", "search", "statistics", "recompute"]
 ReadPurpose = Literal["lawfulness-check", "self-monitoring", "security", "proceedings"]
 """What the law lets a log be read for."""
 

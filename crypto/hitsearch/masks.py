@@ -58,6 +58,11 @@ class MaskStream:
         raw = self._keystream(b"token", 2 * count)
         return np.frombuffer(raw, dtype=">u2").astype(np.int64)
 
+    def order(self, count: int) -> list[int]:
+        """The order in which an answer lists so many blocks: as 64-bit values of the stream sort them."""
+        keys = np.frombuffer(self._keystream(b"order", 8 * count), dtype=">u8")
+        return [int(position) for position in np.argsort(keys, kind="stable")]
+
     def number(self, label: bytes, bits: int) -> int:
         """Uniform over 0..2^bits - 1."""
         raw = self._keystream(b"number/" + label, (bits + 7) // 8)

@@ -43,7 +43,7 @@ def pull(
     with typed(json):
         import asyncio
 
-        _check_purpose(purpose)
+        check_purpose(purpose)
         from node.audit_pull import pull as fetch
         from node.errors import BadConfig
         from protocol.audit.keys import parse_tls
@@ -170,7 +170,7 @@ def open_(
         from protocol.payload import PayloadBox, open_as_auditor
         from protocol.statements import Leaf
 
-        private = _private(key)
+        private = private_key(key)
         arguments = {"index": index, "key": public_key(private).hex(), "purpose": purpose}
         reply = perform(directory, "audit.open", arguments, as_json=json)
         if reply["payload"] is None:
@@ -251,7 +251,8 @@ def confirm(
         emit(json, result, lambda r: say(f"logged, entry {r['entry']}"))
 
 
-def _private(key: Path) -> bytes:
+def private_key(key: Path) -> bytes:
+    """An auditor's private key from its file; raises ``BadConfig``."""
     from node.errors import BadConfig
     from protocol.audit.keys import parse_private
 
@@ -269,23 +270,23 @@ def _audited(ledger: Path, policy: Path, key: Path) -> AuditedLedger:
     if not ledger.is_dir():
         raise BadConfig(f"{ledger} is not a directory")
     text = read_file(policy, MAX_POLICY_BYTES, "policy")
-    return audit_ledger(LedgerInput(DirectoryReader(ledger), text, _private(key)))
+    return audit_ledger(LedgerInput(DirectoryReader(ledger), text, private_key(key)))
 
 
 def _log_reading(ledger: Path, key: Path, purpose: str, scope: str, *, as_json: bool) -> int | None:
     """In a node's own directory the node logs it first; a copy was handed over by a pull, which logged it."""
     from crypto.sealing import public_key
 
-    _check_purpose(purpose)
+    check_purpose(purpose)
     home = ledger.resolve().parent  # also where it is named "." or by a link
     if not (home / "node.toml").is_file():
         return None
-    arguments = {"key": public_key(_private(key)).hex(), "purpose": purpose, "scope": scope}
+    arguments = {"key": public_key(private_key(key)).hex(), "purpose": purpose, "scope": scope}
     entry: int = perform(home, "audit.read", arguments, as_json=as_json)["entry"]
     return entry
 
 
-def _check_purpose(purpose: str) -> None:
+def check_purpose(purpose: str) -> None:
     """What every node refuses is bad usage here, also where no node is asked."""
     from node.errors import BadConfig
     from node.records import PURPOSES

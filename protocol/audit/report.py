@@ -66,6 +66,7 @@ class Rule(StrEnum):
     CONFLICT_MISSING = "conflict-missing"
     CONFLICT_REFUTED = "conflict-refuted"
     KEYS = "keys"
+    SEED = "seed"
     SUSPENSION = "suspension"
     SUCCESSION = "succession"
     QUORUM = "quorum"

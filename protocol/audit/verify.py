@@ -12,6 +12,7 @@ from typing import Final
 
 from crypto.errors import ConcordatError
 from crypto.note import NoteVerifier
+from protocol.audit.answers import check_answers
 from protocol.audit.entries import Entry, check_order, country_of, open_payloads, read_leaves
 from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.registrations import check_registrations
@@ -138,6 +139,7 @@ def _entries(given: LedgerInput, tree: Tree, findings: Findings) -> list[Entry]:
     entries = open_payloads(given.reader, entries, given.auditor_key, findings)
     check_retention(entries, findings)
     check_order(entries, findings, tree.whole)
+    check_answers(entries, findings)
     check_registrations(entries, country_of(entries), findings)
     return entries
 

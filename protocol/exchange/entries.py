@@ -76,9 +76,9 @@ def answered_entry(
     blocks: int,
     gallery_commitment: bytes,
     seed_commitment: bytes,
-    computed: tuple[int, int],
+    computed: Computed,
 ) -> Statement:
-    """B: this answer may be handed over; ``computed`` is (records, milliseconds), for B's auditor only."""
+    """B: this answer may be handed over; how it was computed is for B's auditors only."""
     query = own_query(query_envelope)
     shared = QueryAnswered(
         query_hash=message_hash(query_envelope),
@@ -88,8 +88,7 @@ def answered_entry(
         seed_commitment=seed_commitment,
         **_take(query, REPLY_FIELDS),
     )
-    records, compute_ms = computed
-    return Statement(shared, Computed(records=records, compute_ms=compute_ms))
+    return Statement(shared, computed)
 
 
 def result_entry(

@@ -130,7 +130,10 @@ class SearchProgressed:
 
 @dataclass(frozen=True)
 class SearchFinished:
-    """The answer is stored durably under its hash; ``attempt`` is its ``StartSearch``'s."""
+    """The answer is stored durably under its hash; ``attempt`` is its ``StartSearch``'s.
+
+    Seed, retried blocks and the digest of the blocks are what an audit needs to compute it again.
+    """
 
     attempt: int
     answer_hash: bytes
@@ -139,6 +142,9 @@ class SearchFinished:
     seed_commitment: bytes
     records: int
     compute_ms: int
+    seed: bytes = field(repr=False)
+    retried: tuple[int, ...]
+    answer_blocks: bytes
 
 
 @dataclass(frozen=True)

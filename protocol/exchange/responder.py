@@ -49,6 +49,7 @@ from protocol.messages import (
     sign,
 )
 from protocol.seen_by import UnseenCheckpoint
+from protocol.statements import Computation
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,13 @@ class ResponderSession(Session[ResponderRecord]):
                     record.blocks,
                     record.gallery_commitment or b"",
                     record.seed_commitment or b"",
-                    (record.records, record.compute_ms),
+                    Computation(
+                        records=record.records,
+                        compute_ms=record.compute_ms,
+                        seed=record.seed or b"",
+                        retried=record.retried,
+                        answer_blocks=record.answer_blocks or b"",
+                    ),
                 )
                 return (self._append(entry),)
             case ResponderState.LOGGING_FAILURE:
@@ -288,6 +295,9 @@ class ResponderSession(Session[ResponderRecord]):
             seed_commitment=event.seed_commitment,
             records=event.records,
             compute_ms=event.compute_ms,
+            seed=event.seed,
+            retried=list(event.retried),
+            answer_blocks=event.answer_blocks,
             entry_ms=now_ms,
             retry_ms=now_ms,
             deadline_ms=None,

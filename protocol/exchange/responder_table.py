@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from protocol import limits
 from protocol.errors import RefusalReason
 from protocol.exchange import events
 from protocol.exchange.session import Record, Rule, build_table
@@ -55,6 +56,9 @@ class ResponderRecord(Record):
     seed_commitment: Hash | None = None
     records: Count = 0
     compute_ms: Count = 0
+    seed: Hash | None = Field(default=None, repr=False)
+    retried: Annotated[list[Count], Field(max_length=limits.MAX_RETRIED)] = Field(default_factory=list)
+    answer_blocks: Hash | None = None
     answer: bytes | None = None
     answer_index: Count | None = None
     report: bytes | None = None

@@ -272,7 +272,8 @@ class Node:
 
     def search(self, key: bytes, command: commands.StartSearch) -> None:
         fresh = hash_fields(Context.ANSWER, key, self.world.random.randbytes(16))
-        found = events.SearchFinished(command.attempt, fresh, 2, bytes(32), bytes(32), 30_000, 60)
+        escrow = (bytes(32), (), bytes(32))
+        found = events.SearchFinished(command.attempt, fresh, 2, bytes(32), bytes(32), 30_000, 60, *escrow)
 
         def done() -> None:
             self.disk.bodies.add(fresh)

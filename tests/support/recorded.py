@@ -40,9 +40,9 @@ class Listener:
     def __post_init__(self) -> None:
         search, open_answer = self.answering.engine.search, self.asking.engine.open_answer
 
-        async def heard_search(job: SearchJob, progress: Any) -> list[bytes]:
+        async def heard_search(job: SearchJob, *callbacks: Any) -> list[bytes]:
             self.jobs.append(job)
-            return await search(job, progress)
+            return await search(job, *callbacks)
 
         async def heard_open(*arguments: Any) -> list[list[int]]:
             slots = await open_answer(*arguments)

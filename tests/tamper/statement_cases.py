@@ -21,7 +21,7 @@ from ledgers import (
 from matrix import Case, Cases, Named, single
 from scribe import Files, Scribe, countries, leaves, policy_of, publish
 
-from crypto.contexts import Context
+from crypto.contexts import Context, hash_fields
 from crypto.sealing import public_key
 from protocol import limits
 from protocol import statements as s
@@ -44,6 +44,7 @@ def cases() -> Cases:
     yield from _payloads()
     yield from _order()
     yield from _retention()
+    yield from _seeds()
 
 
 def _leaves() -> Cases:
@@ -364,3 +365,23 @@ def _retention() -> Cases:
     )
     self_erased = payload_path(one.leaves[3].leaf_hash)
     assert self_erased in one.files()
+
+
+def _seeds() -> Cases:
+    """The seed in escrow must be the one that the other country was told a commitment to."""
+    committed = hash_fields(Context.SEED_COMMITMENT, OTHER)
+    for name, seed, retried, sound in (
+        ("the seed that was committed to", OTHER, [], True),
+        ("the seed, and a block that was retried", OTHER, [0, 2], True),
+        ("another seed", OTHER[::-1][:31] + b"\0", [], False),
+        ("a seed of zeros", bytes(32), [], False),
+        ("a retried block beyond the answer", OTHER, [3], False),
+        ("a block that was retried twice", OTHER, [1, 1], False),
+        ("retried blocks out of order", OTHER, [2, 0], False),
+    ):
+        cl = Scribe("CL").begin()
+        cl.record(accepted(1, OTHER))
+        how = s.Computation(records=1, compute_ms=1, seed=seed, retried=retried, answer_blocks=OTHER)
+        cl.record(answered(1, seed_commitment=committed, blocks=3), how)
+        wrong = [] if sound else [Named(Rule.SEED, None, 2, "CL")]
+        yield single(f"an answer with {name}", cl.files(), policy_of("CL"), *wrong, key=True)

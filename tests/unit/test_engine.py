@@ -138,11 +138,13 @@ class SlowResponder(PlainResponder):
 async def test_a_killed_worker_costs_one_attempt_and_its_masks(tmp_path: Path, gallery: Gallery) -> None:
     engine = Engine(Scheme(plan_for, PlainRequester, DyingResponder, MaskStream), SEAL_KEY, 1, 512 * 2**20)
     asked = Asked(tmp_path, gallery.vectors[3])
+    retried: list[int] = []
     try:
         job = asked.job(gallery.blocks[:1])
-        (answer,) = await engine.search(job, nothing)
+        (answer,) = await engine.search(job, nothing, retried.append)
     finally:
         await engine.close()
+    assert retried == [0], "an audit that computes the answer again must know"
     first = MaskStream(job.seed, job.exchange_id, 0, 0).masks(b"hits", PLAN.degree, PLAN.plain_modulus)
     second = MaskStream(job.seed, job.exchange_id, 0, 1).masks(b"hits", PLAN.degree, PLAN.plain_modulus)
     assert not np.array_equal(first, second)

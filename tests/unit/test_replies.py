@@ -27,6 +27,7 @@ from protocol.messages import (
     message_hash,
     sign,
 )
+from protocol.statements import Computed
 
 AGREEMENT = agreement()
 REQUEST = request(AGREEMENT.digest)
@@ -80,7 +81,9 @@ class Chile:
         return self.ledger.append(entries.accepted_entry(QUERY, leaf), NOW)
 
     def answered(self, answer: bytes = ANSWER, blocks: int = 2) -> int:
-        entry = entries.answered_entry(QUERY, answer, blocks, GALLERY, SEED, (1, 1))
+        entry = entries.answered_entry(
+            QUERY, answer, blocks, GALLERY, SEED, Computed(records=1, compute_ms=1)
+        )
         return self.ledger.append(entry, NOW)
 
     def status(

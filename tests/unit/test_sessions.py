@@ -94,7 +94,7 @@ SAMPLES: dict[type, Any] = {
     events.ReceiptReceived: SAMPLE.events[events.ReceiptReceived],
     events.Cancelled: events.Cancelled(),
     events.SearchProgressed: events.SearchProgressed(1, 2),
-    events.SearchFinished: events.SearchFinished(1, HASH, 2, HASH, HASH, 9, 9),
+    events.SearchFinished: events.SearchFinished(1, HASH, 2, HASH, HASH, 9, 9, HASH, (), HASH),
     events.SearchFailed: events.SearchFailed(1, RefusalReason.INTERNAL),
     events.AnswerServed: events.AnswerServed(),
     events.ReportReceived: FRESH_REPORT,
@@ -309,7 +309,7 @@ def test_impossible_numbers_of_our_own_change_nothing() -> None:
         (Q.OPENING, events.AnswerOpened(-1)),
         (Q.ENCRYPTING, events.ProbeEncrypted(HASH, 999)),
         (R.WORKING, events.SearchProgressed(3, 2)),
-        (R.WORKING, events.SearchFinished(1, HASH, 0, HASH, HASH, 1, 1)),
+        (R.WORKING, events.SearchFinished(1, HASH, 0, HASH, HASH, 1, 1, HASH, (), HASH)),
     ):
         session = session_in(state)
         before = session.snapshot()

@@ -49,8 +49,10 @@ from protocol.messages import (  # noqa: E402
     message_hash,
     sign,
 )
+from protocol.statements import Computed  # noqa: E402
 
 TARGET = ROOT / "specs" / "vectors" / "wire.json"
+COMPUTED = Computed(records=5, compute_ms=6)
 US, CL = named_key("US identity"), named_key("CL identity")
 AGREEMENT = agreement()
 REQUEST = request(AGREEMENT.digest)
@@ -233,11 +235,11 @@ def evidence() -> dict[str, Any]:
     intent = ours.append(intent_entry(QUERY, REQUEST), NOW)
     leaf = ours.hashes[intent]
     accepted = theirs.append(accepted_entry(QUERY, leaf), NOW)
-    answered = theirs.append(answered_entry(QUERY, ANSWER_HASH, 2, bytes(32), bytes(32), (5, 6)), NOW + 1)
+    answered = theirs.append(answered_entry(QUERY, ANSWER_HASH, 2, bytes(32), bytes(32), COMPUTED), NOW + 1)
     other = MemoryLedger(ledger_signer("CL"))
     refused = other.append(refused_entry(QUERY, "internal"), NOW)
     late = MemoryLedger(ledger_signer("CL"))
-    first = late.append(answered_entry(QUERY, ANSWER_HASH, 2, bytes(32), bytes(32), (5, 6)), NOW)
+    first = late.append(answered_entry(QUERY, ANSWER_HASH, 2, bytes(32), bytes(32), COMPUTED), NOW)
     second = late.append(accepted_entry(QUERY, leaf), NOW + 1)
 
     def status(ledger: MemoryLedger, decision: Decision, index: int, answer: int | None = None) -> str:

@@ -1,0 +1,305 @@
+"""The steps of a recomputation: each says what holds, or raises ``Stop``.
+
+Everything random in an answer follows from the responder's seed, and the evaluation keys follow from the requester's
+secret, so the same inputs give the same bytes. What is compared is bound by entries of the ledgers.
+
+Source: specs/ledger.md, section "Recomputing an answer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from crypto.contexts import Context, hash_fields
+from crypto.errors import BadCiphertext, BadEncoding, BadKeys, ConcordatError
+from node.engine_worker import Scheme
+from node.recompute_model import Gallery, Inputs, Progress, S, Side, differs, missing, unchecked
+from protocol.errors import FailureReason
+from protocol.exchange.checks import own_query
+from protocol.messages import BodyHash, Query, message_hash
+from protocol.statements import (
+    Computation,
+    QueryAccepted,
+    QueryAnswered,
+    QueryClaimed,
+    QueryIntent,
+    QueryResult,
+    answer_block_hash,
+    answer_blocks_digest,
+)
+from protocol.statements_keys import Escrowed, KeysAccepted
+
+
+class Steps:
+    """The steps; each returns what holds in words, or raises ``Stop``."""
+
+    def __init__(
+        self, inputs: Inputs, scheme: Scheme, progress: Progress, keep: Callable[[bytes], None]
+    ) -> None:
+        self._in = inputs
+        self._scheme = scheme
+        self._progress = progress
+        self._keep = keep
+        self._keys = b""
+        self._requester: Any = None
+        self._hits: set[tuple[int, int]] = set()
+        self._unusable = self._is_whole = False
+        self.done = 0
+
+    # What the ledgers say
+
+    def _said(self, kind: type[S], side: Side | None, name: str) -> S:
+        found = None if side is None else side.said(kind)
+        if found is None:
+            whose = (
+                "was not given" if side is None else f"of {side.country} has none that this auditor can open"
+            )
+            raise missing(f"{name}: the ledger {whose}")
+        return found
+
+    @property
+    def _answered(self) -> QueryAnswered:
+        return self._said(QueryAnswered, self._in.responder, "query.answered")
+
+    @property
+    def _computation(self) -> Computation:
+        answered, side = self._answered, self._in.responder
+        for one in side.opened if side else ():
+            if one.shared is answered and isinstance(one.private, Computation):
+                return one.private
+        raise missing("query.answered has no seed: it was logged by an earlier version")
+
+    @cached_property
+    def _query(self) -> Query:
+        if self._in.query is None:
+            raise missing("the signed query is not kept any more")
+        try:
+            return own_query(self._in.query)
+        except ConcordatError as error:
+            raise differs(f"what is kept as the signed query is none: {error}") from None
+
+    @cached_property
+    def _plan(self) -> Any:
+        profile, query = self._in.profile, self._query
+        if profile is None or profile.digest != query.profile:
+            raise missing("the profile of the query is not known any more")
+        plan = self._scheme.plan_for(profile.search)
+        if plan.identifier != query.plan:
+            raise differs("the query was asked under another plan than this version makes of its profile")
+        return plan
+
+    # The steps
+
+    def query(self) -> str:
+        """One query: the signed message, and what both ledgers say of it."""
+        query, name = self._query, message_hash(self._in.query or b"")
+        if query.exchange_id != self._in.exchange_id:
+            raise differs("the signed query is of another exchange")
+        sides = [side for side in (self._in.requester, self._in.responder) if side is not None]
+        for side in sides:
+            if not any(side.said(kind) for kind in (QueryIntent, QueryAccepted)):
+                closed = (
+                    f", {side.closed} of its entries are erased or sealed to others" if side.closed else ""
+                )
+                raise missing(f"the ledger of {side.country} does not say what was asked{closed}")
+            for one in side.opened:
+                for field_name, expected in (
+                    ("query_hash", name),
+                    ("ciphertext_hash", query.ciphertext_hash),
+                    ("agreement", query.agreement),
+                ):
+                    is_key = not hasattr(one.shared, "query_hash")
+                    if not is_key and getattr(one.shared, field_name, expected) != expected:
+                        what = f"{one.shared.type} of {side.country} names another {field_name} than the signed query"
+                        raise differs(what, side.country)
+        self._same_answer()
+        return f"the signed query is the one on {len(sides)} ledger(s)"
+
+    def _same_answer(self) -> None:
+        requester, responder = self._in.requester, self._in.responder
+        result = requester.said(QueryResult) if requester else None
+        answered = responder.said(QueryAnswered) if responder else None
+        if result and answered and result.answer_hash not in (None, answered.answer_hash):
+            raise differs("query.result names another answer than query.answered")
+
+    def seed(self) -> str:
+        """The seed in escrow is the one that was committed to before the answer left."""
+        if hash_fields(Context.SEED_COMMITMENT, self._computation.seed) != self._answered.seed_commitment:
+            raise differs("the seed in escrow is not the one that was committed to", self._answered.responder)
+        return "the seed in escrow is the one that was committed to"
+
+    def gallery(self) -> str:
+        """Every block of the gallery is one that the commitment fixes."""
+        held, answered = self._in.gallery, self._answered
+        if held is None:
+            raise missing("gallery state no longer held: there is no gallery of that modality and profile")
+        state, query = held.state, self._query
+        if (state.modality, state.profile_digest) != (query.modality, query.profile):
+            raise differs("the gallery is of another modality or profile than the query", answered.responder)
+        if state.commitment != answered.gallery_commitment:
+            raise missing("gallery state no longer held: another one counts now than the answer commits to")
+        total = len(held.indices)
+        for number in range(total):
+            self._progress("gallery", number, total)
+            try:
+                held.load(number)
+            except ConcordatError as error:
+                what = f"block {held.indices[number]} of the gallery: {error}"
+                raise differs(what, answered.responder) from None
+        return f"{total} block(s) are those that the answer commits to"
+
+    def keys(self) -> str:
+        """The evaluation keys of the query; with the requester's secret, that they are made of it."""
+        wanted = self._query.evaluation_keys
+        secret = self._secret(wanted)
+        if secret is None and self._in.requester is not None:
+            country = self._in.requester.country
+            escrow = f"the ledger of {country} has no escrow of these keys that this auditor can open"
+            if self._in.evaluation_keys is None:
+                raise missing(escrow)
+            return f"{self._held_keys(wanted)}: {escrow}"
+        if secret is None:
+            return self._held_keys(wanted)
+        try:
+            self._requester = self._scheme.requester.load(self._plan, secret)
+            self._keys = bytes(self._requester.evaluation_keys())
+        except (BadEncoding, BadKeys) as error:
+            raise differs(f"the secret in escrow makes no keys: {error}", self._query.requester) from None
+        if hash_fields(Context.EVALUATION_KEYS, self._keys) != wanted:
+            what = "the registered keys are not those that the secret in escrow makes"
+            raise differs(what, self._query.requester)
+        return "the registered keys are made of the secret in escrow"
+
+    def _secret(self, wanted: bytes) -> bytes | None:
+        for one in self._in.requester.opened if self._in.requester else ():
+            named = isinstance(one.shared, KeysAccepted) and one.shared.evaluation_keys == wanted
+            if named and isinstance(one.private, Escrowed):
+                return one.private.secret
+        return None
+
+    def _held_keys(self, wanted: bytes) -> str:
+        keys = self._in.evaluation_keys
+        if keys is None:
+            raise missing(
+                "the responder holds the evaluation keys no longer; the requester's escrow makes them"
+            )
+        if hash_fields(Context.EVALUATION_KEYS, keys) != wanted:
+            raise differs(
+                "the responder holds other evaluation keys than the query names", self._query.responder
+            )
+        self._keys = keys
+        return "the responder holds the registered keys; how they were made was not checked"
+
+    def ciphertext(self) -> str:
+        """The encrypted probe that both ledgers name."""
+        if self._in.ciphertext is None:
+            raise missing("the encrypted probe is not kept any more")
+        if hash_fields(Context.CIPHERTEXT, self._in.ciphertext) != self._query.ciphertext_hash:
+            raise differs(
+                "what is kept is not the encrypted probe that was asked with", self._query.responder
+            )
+        return "the encrypted probe is the one that was asked with"
+
+    def answer(self) -> str:
+        """Every block of the answer, byte by byte."""
+        if self._in.answer is not None:
+            return self._given_answer(self._in.answer)
+        answered, held, blame = self._answered, self._in.gallery, self._query.responder
+        assert held is not None
+        total, logged = len(held.indices), self._block_hashes()
+        if answered.blocks != total:
+            raise differs(f"the answer has {answered.blocks} block(s), the gallery {total}", blame)
+        whole = BodyHash(Context.ANSWER, total * self._plan.answer_block_bytes)
+        for number, (place, block) in enumerate(self._blocks(held)):
+            if logged is not None and answer_block_hash(block) != logged[number]:
+                what = (
+                    f"block {number} of the answer is not the one that the seed gives (gallery block {place})"
+                )
+                raise differs(what, blame)
+            whole.update(block)
+            self._take(block)
+        if whole.digest() != answered.answer_hash:
+            raise differs("the answer is not the one that the seed, the gallery and the query give", blame)
+        self._is_whole = True
+        return f"{total} block(s), the same bytes"
+
+    def _block_hashes(self) -> Sequence[bytes] | None:
+        """The hashes of the answer's blocks, if they are the ones that the entry names."""
+        hashes, computation = self._in.block_hashes, self._computation
+        if hashes is None or answer_blocks_digest(hashes) != computation.answer_blocks:
+            return None
+        return hashes if len(hashes) == self._answered.blocks else None
+
+    def _blocks(self, held: Gallery) -> Iterator[tuple[int, bytes]]:
+        """The answer's blocks in its order, each with its index in the gallery."""
+        exchange_id, seed = self._in.exchange_id, self._computation.seed
+        query, total = self._in.ciphertext or b"", len(held.indices)
+        stream, retried = self._scheme.mask_stream, set(self._computation.retried)
+        prepared: dict[int, Any] = {}
+        try:
+            responder = self._scheme.responder(self._plan, self._keys)
+            for number, position in enumerate(stream(seed, exchange_id, None, 0).order(total)):
+                self._progress("answer", number, total)
+                index = held.indices[position]
+                attempt = int(index in retried)
+                if attempt not in prepared:
+                    prepared[attempt] = responder.prepare(query, stream(seed, exchange_id, None, attempt))
+                masks = stream(seed, exchange_id, index, attempt)
+                yield index, bytes(responder.answer_once(prepared[attempt], held.load(position), masks))
+        except (BadCiphertext, BadKeys) as error:
+            raise differs(f"no answer can be computed from these inputs: {error}") from None
+        self._progress("answer", total, total)
+
+    def _given_answer(self, given: Callable[[int], Iterator[bytes]]) -> str:
+        """An answer that was computed again at the responder's: the one that the requester's ledger names?"""
+        result = self._said(QueryResult, self._in.requester, "query.result")
+        if result.answer_hash is None:
+            raise unchecked(f"the requester opened no answer: {result.reason}")
+        length = self._plan.answer_block_bytes
+        blocks = list(given(length))
+        whole = BodyHash(Context.ANSWER, sum(map(len, blocks)))
+        for number, block in enumerate(blocks):
+            self._progress("answer", number, len(blocks))
+            whole.update(block)
+        if whole.digest() != result.answer_hash:
+            raise differs("the given answer is not the one that the requester's ledger names")
+        for block in blocks:
+            self._take(block)
+        self._is_whole = True
+        return f"{len(blocks)} block(s), those that the requester's ledger names"
+
+    def _take(self, block: bytes) -> None:
+        number = self.done
+        self.done += 1
+        self._keep(block)
+        if self._requester is None:
+            return
+        try:
+            self._hits |= {(number, slot) for slot, _ in self._requester.open_block(block).hits()}
+        except BadCiphertext:
+            self._unusable = True
+
+    def result(self) -> str:
+        """What the requester says came of it, on its ledger and to the responder."""
+        if self._requester is None:
+            raise unchecked("the answer was not opened: that needs the requester's ledger and its escrow")
+        requester, responder = self._in.requester, self._in.responder
+        result = self._said(QueryResult, requester, "query.result")
+        claimed = responder.said(QueryClaimed) if responder else None
+        for one in (result, claimed):
+            if one is not None:
+                self._compare(one)
+        if claimed is None:
+            return f"{len(self._hits)} hit(s), as the requester's ledger says; the responder's has no report of it"
+        return f"{len(self._hits)} hit(s), as both ledgers say"
+
+    def _compare(self, one: QueryResult | QueryClaimed) -> None:
+        opened = "unusable" if self._unusable else f"{len(self._hits)} hit(s)"
+        if one.outcome in ("refused", "failed"):
+            if one.reason == FailureReason.BAD_ANSWER and not self._unusable:
+                raise differs(f"{one.type} says that the answer was unusable; it has {opened}", one.requester)
+            raise unchecked(f"{one.type} says {one.outcome}: {one.reason}; the answer has {opened}")
+        if self._unusable or one.hits != len(self._hits):
+            raise differs(f"{one.type} says {one.hits} hit(s), the answer has {opened}", one.requester)
