@@ -5,6 +5,8 @@ SHELL := /bin/bash
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERNEL := crypto/hitsearch/_kernel.so
+READY := $(STAMP) $(KERNEL)
 ARGS  ?=
 
 .DEFAULT_GOAL := help
@@ -30,13 +32,17 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-dev: $(STAMP) ## Install everything into .venv
+# Built by the installation; again when its sources change. Without a C compiler the search goes through SEAL alone.
+$(KERNEL): hatch_build.py $(wildcard crypto/hitsearch/_kernel*.[ch]) | $(STAMP)
+	@$(BIN)/python hatch_build.py
+
+dev: $(READY) ## Install everything into .venv
 	@echo "Ready: source $(BIN)/activate"
 
-demo: $(STAMP) ## Three countries, one hit, one refusal, three audits
+demo: $(READY) ## Three countries, one hit, one refusal, three audits
 	@$(BIN)/concordat demo $(ARGS)
 
-test: $(STAMP) ## Run the tests
+test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## Style, types, and the direction of imports
@@ -44,19 +50,19 @@ lint: $(STAMP) ## Style, types, and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## Measure search, latency, ledger and real faces (20 minutes)
+bench: $(READY) ## Measure search, latency, ledger and real faces (20 minutes)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock || \
 	  echo "No fuzzer for this machine: the coverage-guided run will be skipped." >&2
 	@$(BIN)/python -m pytest -q -m bench tests/bench $(ARGS)
 
-attacks: $(STAMP) ## Attack the search with each defence off, and on (5 minutes)
+attacks: $(READY) ## Attack the search with each defence off, and on (5 minutes)
 	@$(BIN)/python tests/attacks/search/run.py $(ARGS)
 
-mutants: $(STAMP) ## Break the code on purpose; the tests must notice
+mutants: $(READY) ## Break the code on purpose; the tests must notice
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
-tamper: $(STAMP) ## Damage ledgers in every way; the audit must name each
+tamper: $(READY) ## Damage ledgers in every way; the audit must name each
 	@$(BIN)/python tests/tamper/run.py $(ARGS)
 
-vectors: $(STAMP) ## Check the test vectors in specs/vectors
+vectors: $(READY) ## Check the test vectors in specs/vectors
 	@$(BIN)/python -m pytest tests/vectors $(ARGS)

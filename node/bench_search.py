@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.hitsearch import MaskStream, Plan, Requester, Responder, plan_for
+from crypto.hitsearch.kernel_library import description
 from crypto.hitsearch.seal import ckks_matrix_seconds
 from crypto.profiles import Profile, SearchProfile
 from crypto.templates import empty_slot, make_templates
@@ -137,6 +138,7 @@ def measure_search(
         "profile": profile.name,
         "gallery": candidates,
         "workers": len(shares),
+        "arithmetic": description(),
         "core_us_per_candidate_cold": sum(p["cold"] for p in parts) / candidates * 1e6,
         "core_us_per_candidate": sum(p["warm"] for p in parts) / candidates * 1e6 if keep else None,
         "fixed_core_s": sum(p["fixed"] for p in parts) / len(parts),

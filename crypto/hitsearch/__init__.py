@@ -6,6 +6,7 @@ Source: specs/matching.md.
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import Plan, plan_for
 from crypto.hitsearch.requester import Requester
-from crypto.hitsearch.responder import EncodedBlock, PreparedQuery, Responder
+from crypto.hitsearch.responder import PreparedQuery, Responder
+from crypto.hitsearch.scoring import EncodedBlock
 
 __all__ = ["EncodedBlock", "MaskStream", "Plan", "PreparedQuery", "Requester", "Responder", "plan_for"]

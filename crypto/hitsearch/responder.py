@@ -5,11 +5,11 @@ Source: specs/matching.md, sections 3 to 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crypto.errors import BadTemplate
 from crypto.hitsearch.flooding import Flood, FreshZeros
@@ -24,11 +24,10 @@ from crypto.hitsearch.keyset import (
     unpack_query,
 )
 from crypto.hitsearch.masks import MaskStream
-from crypto.hitsearch.packing import Slots, Words, diagonals
+from crypto.hitsearch.packing import Slots, Words
 from crypto.hitsearch.parameters import Plan
+from crypto.hitsearch.scoring import EncodedBlock, Observer, Templates, engine_for
 from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext, keep_large_allocations
-
-Observer = Callable[[str], None]
 
 
 def _ignore(_: str) -> None:
@@ -37,17 +36,17 @@ def _ignore(_: str) -> None:
 
 @dataclass(frozen=True)
 class PreparedQuery:
-    """A probe after re-randomisation and baby steps: one ciphertext per rotation, and what guards the answer."""
+    """A probe after re-randomisation and baby steps.
 
-    rotations: tuple[Ciphertext, ...]
+    Attributes:
+        probe: At the level of the search.
+        rotations: The same in all its small rotations, in the form of the engine that computes scores.
+        guards: What guards the answer.
+    """
+
+    probe: Ciphertext
+    rotations: Any
     guards: Guards
-
-
-@dataclass(frozen=True)
-class EncodedBlock:
-    """One gallery block as diagonals in NTT form; ``None`` stands for a diagonal of zeros."""
-
-    rows: tuple[tuple[Plaintext | None, ...], ...]
 
 
 class Responder:
@@ -57,12 +56,15 @@ class Responder:
         plan: Parameters, from ``plan_for``.
         evaluation_keys: Exactly ``plan.keys_bytes``.
         observe: Called with the name of each stage when it begins, for benchmarks.
+        use_kernel: False to compute scores through SEAL where the kernel is built, too: slower, and the same bytes.
 
     Raises:
         BadKeys: The keys are not in the exact form of the plan.
     """
 
-    def __init__(self, plan: Plan, evaluation_keys: bytes, observe: Observer = _ignore) -> None:
+    def __init__(
+        self, plan: Plan, evaluation_keys: bytes, observe: Observer = _ignore, *, use_kernel: bool = True
+    ) -> None:
         keep_large_allocations()
         keys = KeySet.from_bytes(evaluation_keys, plan)
         self.plan = plan
@@ -76,7 +78,7 @@ class Responder:
             else:
                 last[name.element] = digits
         self._relin = self._bgv.load_relin_keys(whole.pop(0))
-        self._galois = self._bgv.load_galois_keys(whole)
+        self._engine = engine_for(plan, self._bgv, whole, use_kernel=use_kernel)
         for step in set(plan.sum_steps) & set(plan.rotation_steps):
             element = rotation_element(step, plan.degree)
             last[element] = restrict(whole[element], plan, plan.guard_level)
@@ -109,10 +111,8 @@ class Responder:
         probe = self._rerandomise(self._rebuild(query), stream)
         guards = self._guard(probe, stream)
         self._observe("baby steps")
-        rotations = [self._bgv.drop_to(probe, self.plan.search_level)]
-        for _ in range(self.plan.baby_steps - 1):
-            rotations.append(self._bgv.rotate(rotations[-1], 1, self._galois))
-        return PreparedQuery(tuple(rotations), guards)
+        low = self._bgv.drop_to(probe, self.plan.search_level)
+        return PreparedQuery(low, self._engine.rotations(low), guards)
 
     def _rebuild(self, query: bytes) -> Ciphertext:
         return self._bgv.load_full(unpack_query(query, self.plan), self.plan.levels)
@@ -127,23 +127,30 @@ class Responder:
         self._observe("canary")
         return Guards(validity, canary(self._bgv, probe, stream))
 
-    def encode(self, templates: NDArray[np.int8]) -> EncodedBlock:
+    @property
+    def arithmetic(self) -> str:
+        """What computes the scores, in a few words."""
+        return self._engine.name
+
+    @property
+    def encoded_shape(self) -> tuple[int, ...] | None:
+        """The shape of an encoded block as one array of 64-bit words; None if this responder has no such form."""
+        return self._engine.encoded_shape
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Memory of one encoded block: one diagonal per entry, in NTT form at every prime."""
+        return self.plan.search_level * 8 * self.plan.profile.n * self.plan.degree
+
+    def encode(self, templates: Templates, out: Words | None = None) -> EncodedBlock:
         """Encode one block for many queries.
 
         Args:
             templates: Shape ``(block_size, n)``; every row is a template or an empty slot.
+            out: An array of shape ``encoded_shape`` that takes the block, such as a mapped file; new memory if None.
         """
-        rows: list[list[Plaintext | None]] = [[] for _ in range(self.plan.giant_steps)]
-        for giant, _, plain in self._encoded_diagonals(templates):
-            rows[giant].append(plain)
-        return EncodedBlock(tuple(tuple(row) for row in rows))
-
-    def _encoded_diagonals(self, templates: NDArray[np.int8]) -> Iterator[tuple[int, int, Plaintext | None]]:
-        plan = self.plan
-        check_block(templates, plan)
-        for giant, baby, values in diagonals(templates, plan.baby_steps, plan.centring.scale):
-            # SEAL refuses a product with a zero plaintext, whose result would be in the clear
-            yield giant, baby, self._bgv.encode_ntt(values, plan.search_level) if values.any() else None
+        check_block(templates, self.plan)
+        return self._engine.encode(templates, out)
 
     def answer(self, prepared: PreparedQuery, block: EncodedBlock, stream: MaskStream) -> bytes:
         """Search one block; exactly ``plan.answer_block_bytes``, whatever the block holds.
@@ -153,20 +160,35 @@ class Responder:
             block: From ``encode``.
             stream: Fresh randomness of this exchange, attempt and block.
         """
-        terms = ((g, b, plain) for g, row in enumerate(block.rows) for b, plain in enumerate(row))
-        return self._answer(prepared, terms, stream)
+        return self._answer(prepared, self._scores(prepared, block), stream)
 
-    def answer_once(self, prepared: PreparedQuery, templates: NDArray[np.int8], stream: MaskStream) -> bytes:
+    def answer_once(self, prepared: PreparedQuery, templates: Templates, stream: MaskStream) -> bytes:
         """Search a block that is not kept encoded: the same bytes of work, a fraction of the memory."""
-        return self._answer(prepared, self._encoded_diagonals(templates), stream)
+        check_block(templates, self.plan)
+        return self._answer(prepared, self._scores(prepared, templates), stream)
 
-    def _answer(
+    def answer_many(
         self,
-        prepared: PreparedQuery,
-        terms: Iterator[tuple[int, int, Plaintext | None]],
-        stream: MaskStream,
-    ) -> bytes:
-        scores = self._scores(prepared, terms)
+        prepared: Sequence[PreparedQuery],
+        block: EncodedBlock | Templates,
+        streams: Sequence[MaskStream],
+    ) -> list[bytes]:
+        """Search one block for several probes in one pass over it: the same bytes as one after the other.
+
+        Args:
+            prepared: From ``prepare``, under the same keys.
+            block: From ``encode``, or templates: then they are encoded once for all probes, and not kept.
+            streams: Fresh randomness for each probe, of its exchange, attempt and block.
+        """
+        if not isinstance(block, EncodedBlock):
+            check_block(block, self.plan)
+        scores = self._engine.scores([one.rotations for one in prepared], block, self._observe)
+        return [
+            self._answer(one, score, stream)
+            for one, score, stream in zip(prepared, scores, streams, strict=True)
+        ]
+
+    def _answer(self, prepared: PreparedQuery, scores: Ciphertext, stream: MaskStream) -> bytes:
         self._observe("threshold polynomial")
         powers, factors = self._factors(scores)
         hits = self._masked_product(powers, factors, stream, b"hits")
@@ -196,28 +218,9 @@ class Responder:
         fresh = self._zeros.fresh(stream, b"answer/" + label, self.plan.stage("flooding").level)
         return self._flood.add_to(self._bgv.add(value, fresh), stream, label)
 
-    def _scores(
-        self, prepared: PreparedQuery, terms: Iterator[tuple[int, int, Plaintext | None]]
-    ) -> Ciphertext:
+    def _scores(self, prepared: PreparedQuery, block: EncodedBlock | Templates) -> Ciphertext:
         """Scale times the score of every slot's candidate, one prime dropped."""
-        bgv, plan = self._bgv, self.plan
-        partial: list[Ciphertext | None] = [None] * plan.giant_steps
-        self._observe("diagonals and products")
-        for giant, baby, plain in terms:
-            if plain is None:
-                continue
-            term = bgv.times_plain(prepared.rotations[baby], plain)
-            sum_so_far = partial[giant]
-            partial[giant] = term if sum_so_far is None else bgv.add_into(sum_so_far, term)
-        self._observe("giant steps")
-        total: Ciphertext | None = None
-        for summand in reversed(partial):
-            if total is not None:
-                total = bgv.rotate(total, plan.baby_steps, self._galois)
-                total = total if summand is None else bgv.add_into(total, summand)
-            else:
-                total = summand
-        return bgv.drop_to(total, plan.search_level - 1)
+        return self._engine.scores([prepared.rotations], block, self._observe)[0]
 
     def _factors(self, scores: Ciphertext) -> tuple[list[Ciphertext], list[Ciphertext]]:
         """Powers of w, and what the masked leaf is multiplied by, in turn: the product of all is P(w)."""
@@ -283,7 +286,7 @@ class Responder:
         return bgv.plus_plain(total, bgv.encode(mask * coefficients[0] % t))
 
 
-def check_block(templates: NDArray[np.int8], plan: Plan) -> None:
+def check_block(templates: Templates, plan: Plan) -> None:
     """Raise ``BadTemplate`` unless the block has the plan's shape and no row can wrap a score."""
     shape = (plan.block_size, plan.profile.n)
     if templates.shape != shape or templates.dtype != np.int8:

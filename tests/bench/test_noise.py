@@ -63,7 +63,7 @@ def _finish_many(number: int, count: int) -> tuple[int, dict[int, int]]:
     block = random_templates(np.random.default_rng(number), plan.profile, 8)
     block = block[np.arange(plan.block_size) % 8]
     prepared = responder.prepare(requester.encrypt(block[0]), stream(number, None))
-    scores = responder._scores(prepared, responder._encoded_diagonals(block))
+    scores = responder._scores(prepared, block)
     masked = responder._masked_product(*responder._factors(scores), stream(number), b"hits")
     expected = responder._bgv.decrypt(requester._secret, masked)
     budgets: dict[int, int] = {}

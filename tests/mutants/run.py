@@ -20,7 +20,7 @@ from pathlib import Path
 MUTANTS = Path(__file__).parent
 ROOT = MUTANTS.parents[1]
 FOLDERS = ("crypto", "protocol", "node", "specs", "tests", "examples", ".ci")
-FILES = ("pyproject.toml", "README.md", "Makefile", "requirements.lock")
+FILES = ("pyproject.toml", "README.md", "Makefile", "requirements.lock", "hatch_build.py")
 TESTS_FAILED = 1  # pytest's exit codes: 0 passed, 1 failed; anything else did not run the tests
 
 
@@ -90,6 +90,8 @@ def judge(mutant: Mutant) -> str:
         copy_tree(tree)
         if not mutant.apply(tree):
             return "STALE"
+        if Path(mutant.file).suffix in (".c", ".h"):
+            subprocess.run([sys.executable, "hatch_build.py"], cwd=tree, check=True)
         code = run_tests(tree, mutant.tests).returncode
     return {TESTS_FAILED: "killed", 0: "SURVIVED"}.get(code, "INVALID")
 

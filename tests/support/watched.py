@@ -33,8 +33,8 @@ class Watched(Responder):
         budget = self._bgv.noise_budget(self._requester._secret, ciphertext)  # whole bits, rounded down
         return log2(prod(self.plan.data_primes[:level])) - 1 - (budget + 1)
 
-    def _scores(self, prepared, terms):  # type: ignore[no-untyped-def]
-        self._note("scores", result := super()._scores(prepared, terms))
+    def _scores(self, prepared, block):  # type: ignore[no-untyped-def]
+        self._note("scores", result := super()._scores(prepared, block))
         return result
 
     def _masked_product(self, powers, factors, stream, label):  # type: ignore[no-untyped-def]

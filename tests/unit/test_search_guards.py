@@ -187,6 +187,6 @@ def test_the_guards_start_from_the_probe_that_is_searched_for() -> None:
     prepared = responder.prepare(query, stream(0, None))
     bgv, level = responder._bgv, PLAN.search_level
     given = bgv.words_of(bgv.drop_to(seen[0], level), level)
-    assert np.array_equal(given, bgv.words_of(prepared.rotations[0], level))
+    assert np.array_equal(given, bgv.words_of(prepared.probe, level))
     own = bgv.words_of(responder._rebuild(query), PLAN.levels)
     assert (own == bgv.words_of(seen[0], PLAN.levels)).mean() < 0.01

@@ -164,7 +164,7 @@ def test_correction_factors_stay_one() -> None:
     requester, responder = parties(PLAN)
     bgv = responder._bgv
     probe = random_templates(np.random.default_rng(5), PLAN.profile, 1)[0]
-    value = responder.prepare(requester.encrypt(probe), stream(0, None)).rotations[0]
+    value = responder.prepare(requester.encrypt(probe), stream(0, None)).probe
     for level in range(PLAN.levels - 1, 0, -1):
         value = bgv.drop_to(value, level)
         assert bgv.correction_factor(value) == 1

@@ -13,7 +13,7 @@ def test_the_search_starts_from_a_fresh_encryption_of_the_same_probe() -> None:
     requester, responder = parties(plan)
     template = random_templates(np.random.default_rng(7), SHORT, 1)[0]
     query = requester.encrypt(template)
-    first, second = (responder.prepare(query, stream(n, None)).rotations[0] for n in range(2))
+    first, second = (responder.prepare(query, stream(n, None)).probe for n in range(2))
     bgv = responder._bgv
     words = [bgv.words_of(one, plan.search_level) for one in (first, second)]
     half = len(words[0]) // 2
