@@ -38,6 +38,8 @@ class Context(StrEnum):
     ANSWER_HEADER = "concordat/v1/answer-header"
     RESULT_REPORT = "concordat/v1/result-report"
     RECEIPT = "concordat/v1/receipt"
+    CLAIM = "concordat/v1/claim"
+    CLAIM_VERDICT = "concordat/v1/claim-verdict"
     KEY_OFFER = "concordat/v1/key-offer"
     KEY_CHALLENGE = "concordat/v1/key-challenge"
     KEY_OPENING = "concordat/v1/key-opening"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from crypto.errors import BadCiphertext, BadTemplate, ConcordatError, PeerFault
+from crypto.errors import BadCiphertext, ConcordatError, InputError, PeerFault
 from crypto.profiles import Profile
 from crypto.templates import Template
 from node.bodies import Bodies, Kind
+from node.claim_limits import doubt_answer
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine
@@ -31,7 +32,8 @@ from node.quorum import Quorum
 from node.registering import Registering
 from node.sessions import SessionStore
 from protocol.agreement import Agreement
-from protocol.errors import Refused
+from protocol.claims import Hit, pack_hits
+from protocol.errors import FailureReason, Refused
 from protocol.exchange import commands, events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.requester import RequesterSession
@@ -331,24 +333,43 @@ class Asking(Driver[RequesterSession]):
             try:
                 profile = await self.thread(self.core.profile, request.profile)
                 secret = await self._secret_of(request.evaluation_keys, request.responder)
-                size, begin, found = request.answer_block_bytes, 0, 0
+                size, begin, found = request.answer_block_bytes, 0, list[Hit]()
                 while True:
                     piece = (Kind.ANSWER, command.answer_hash, begin, OPEN_AT_ONCE * size)
                     part = await self.thread(self._bodies.read_part, *piece)
                     if not part:
-                        return events.AnswerOpened(found)
+                        return events.AnswerOpened(len(found), pack_hits(found))
                     blocks = [part[start : start + size] for start in range(0, len(part), size)]
-                    slots = await self._engine.open_answer(profile.search, secret, blocks)
-                    found += sum(len(hits) for hits in slots)
+                    try:
+                        opened = await self._engine.open_answer(profile.search, secret, blocks)
+                    except BadCiphertext as error:
+                        return await self._rejected(
+                            key, request.responder, FailureReason.BAD_ANSWER, error.code
+                        )
+                    for block, hits in enumerate(opened, begin // size):
+                        found += [Hit(block, slot, token) for slot, token in hits]
+                    if len(found) > self.core.config.max_hits:
+                        return await self._rejected(
+                            key, request.responder, FailureReason.TOO_MANY_HITS, "too-many-hits"
+                        )
                     begin += len(part)
-            except (BadCiphertext, BadTemplate) as error:
-                log("an answer is unusable", level="error", exchange=key, code=error.code)
-                return events.AnswerUnusable()
             except ConcordatError as error:
                 log("an answer was not opened", level="error", exchange=key, code=error.code)
-                if attempt == OPEN_ATTEMPTS:
-                    return events.AnswerUnusable()
+                if attempt == OPEN_ATTEMPTS or isinstance(error, PeerFault | InputError):
+                    return events.AnswerUnusable(FailureReason.INTERNAL)
         return None
+
+    async def _rejected(
+        self,
+        key: bytes,
+        peer: str,
+        reason: Literal[FailureReason.BAD_ANSWER, FailureReason.TOO_MANY_HITS],
+        code: str,
+    ) -> events.AnswerUnusable:
+        """An answer that is not what an honest search leaves: nothing is read from it, and the peer is doubted."""
+        log("an answer is not believed", level="error", exchange=key, peer=peer, code=code)
+        await self.thread(doubt_answer, self.core, peer)
+        return events.AnswerUnusable(reason)
 
     def needed(self) -> set[tuple[Kind, bytes]]:
         """The bodies that open exchanges still need."""

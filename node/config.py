@@ -59,6 +59,18 @@ class AuditorConfig(BaseModel):
     certificate: Annotated[str, Field(max_length=8192, pattern=r"^[A-Za-z0-9+/]*={0,2}\z")] = ""
 
 
+class GalleryConfig(BaseModel):
+    """How galleries are laid out.
+
+    Attributes:
+        padding: Of their number of blocks: up to the next size class, or none.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    padding: Literal["classes", "none"] = "classes"
+
+
 class NodeConfig(BaseModel):
     """What the operator decides about one node. Unknown names are errors."""
 
@@ -72,6 +84,7 @@ class NodeConfig(BaseModel):
     origin: Annotated[str, Field(pattern=r"^[!-*,-~]{1,200}\z")]
     ledger: Annotated[str, Field(pattern=r"^ledger(-[1-9][0-9]{0,5})?\z")] = "ledger"
     auditors: list[AuditorConfig] = []
+    gallery: GalleryConfig = GalleryConfig()
     retention: dict[str, Annotated[int, Field(ge=1, le=36_525)]] = {}
     """Days that payloads are kept, by legal basis; what is not named here is kept for ever."""
     unlock_file: str = "keys/unlock"
@@ -86,6 +99,12 @@ class NodeConfig(BaseModel):
     """Days that the encrypted probe of an answered query is kept, so that its answer can be recomputed; 0 is none."""
     keep_queries_mib: Annotated[int, Field(ge=0, le=4_194_304)] = 1024
     """For all kept probes together, 0.73 MiB each; the oldest go first."""
+    max_hits: Annotated[int, Field(ge=1, le=4096)] = 1024
+    """Hits that an answer may have before it is not believed at all."""
+    max_failed_claims: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Hits that a peer may leave unconfirmed, and answers that the guards reject, before it is asked no more."""
+    max_refused_claims: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Claims of a peer that may be refused before it is answered no more."""
     answer_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     gossip_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
     """How often peers are asked what they hold of others; 0 is never."""

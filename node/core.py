@@ -88,7 +88,9 @@ class NodeCore:
         self.enforces_own_policy = enforce_own_policy
         self.bodies = Bodies(paths.exchange)
         self.kept = KeptQueries(state, self.bodies, config.keep_queries_days, config.keep_queries_mib * 2**20)
-        self.galleries = GalleryStore(state.engine, paths.gallery, keys.storage)
+        self.galleries = GalleryStore(
+            state.engine, paths.gallery, keys.storage, padded=config.gallery.padding == "classes"
+        )
         self.roster = Roster.of(config.country, (read_descriptor(row.descriptor) for row in state.peers()))
         self._agreements: dict[bytes, Agreement] = {}
         for digest, _, note in state.agreements():

@@ -13,11 +13,14 @@ from typing import Any
 from crypto.errors import ConcordatError
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
+from crypto.profiles import Profile
 from node import operations
 from node.admin import AdminServer, Report
 from node.answering import Answering
 from node.asking import Asking
 from node.cadence import Cadence
+from node.claiming import Claiming
+from node.claims_taken import ClaimsTaken
 from node.config import split_endpoint
 from node.core import Clock, NodeCore, wall_clock
 from node.driver import CoreThread
@@ -25,6 +28,7 @@ from node.engine import Engine
 from node.engine_worker import Scheme
 from node.errors import BadConfig, StorageFailed, WorkerLost
 from node.files import Files
+from node.gallery import Staged
 from node.gossip import Gossip
 from node.logging import configure, log
 from node.peer import PeerClient
@@ -69,7 +73,9 @@ class Daemon:
         self.answering = Answering(core, self.thread, self.engine, self.quorum)
         self.warmer = Warmer(core, self.thread, self.engine)
         self.registrar = Registrar(core, self.thread, self.engine, self.quorum, self.warmer.begin)
-        self.server = PeerServer(core, self.thread, self.answering, self.registrar)
+        self.claiming = Claiming(core, self.thread, self.client, self.quorum)
+        self.claims = ClaimsTaken(core, self.thread, self.quorum)
+        self.server = PeerServer(core, self.thread, self.answering, self.registrar, self.claims)
         self.cadence = Cadence(core, self.thread)
         self.gossip = Gossip(core, self.thread, self.client)
         self.admin = AdminServer(core.paths.admin_socket, self._operations())
@@ -88,7 +94,9 @@ class Daemon:
             # Workers load their libraries meanwhile; the first piece of work waits for them.
             self._warming = asyncio.create_task(self._warm_up())
         await self.registrar.start()
+        await self.claims.start()
         resumed = await self.answering.resume() + await self.asking.resume()
+        await self.claiming.start()
         await self.registering.start()
         await self.gossip.start()
         if admin:
@@ -122,6 +130,7 @@ class Daemon:
         await self.admin.close()
         await self.server.close()
         await self.registering.close()
+        await self.claiming.close()
         await self.registrar.close()
         await self.warmer.close()
         await self.asking.close()
@@ -143,8 +152,10 @@ class Daemon:
             "peer.add": self._peer_add,
             "peer.resume": partial(self._then_register, "peer.resume"),
             "agreement.sign": partial(self._then_register, "agreement.sign"),
-            "gallery.import": self._gallery_import,
+            "gallery.import": partial(self._gallery, operations.stage_gallery),
+            "gallery.reshuffle": partial(self._gallery, operations.reshuffle_gallery),
             "query": partial(run_query, self.core, self.thread, self.asking),
+            "claim": self.claiming.run,
         }
 
     async def _in_core(
@@ -171,12 +182,17 @@ class Daemon:
             trust(self.server.tls, peer.fields.tls_certificate)
         return result
 
-    async def _gallery_import(self, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    async def _gallery(
+        self,
+        stage: Callable[[NodeCore, dict[str, Any], Profile], Staged],
+        arguments: dict[str, Any],
+        report: Report,
+    ) -> dict[str, Any]:
         """The long half beside the core's thread, so that the ledger stays available."""
         report({"step": "sealing templates"})
         name = operations.text(arguments, "profile")
         profile = await self.thread(operations.find_profile, self.core, name)
-        staged = await asyncio.to_thread(operations.stage_gallery, self.core, arguments, profile)
+        staged = await asyncio.to_thread(stage, self.core, arguments, profile)
         result = await self.thread(operations.finish_gallery, self.core, arguments, staged)
         self.warmer.begin()
         return result

@@ -208,8 +208,10 @@ class Engine:
         """Encrypt one template."""
         return await self._twice(self._next(), worker.encrypt, search, secret, template)
 
-    async def open_answer(self, search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[int]]:
-        """The slots that hit, block by block."""
+    async def open_answer(
+        self, search: SearchProfile, secret: bytes, blocks: list[bytes]
+    ) -> list[list[tuple[int, int]]]:
+        """Slot and token of the hits, block by block."""
         return await self._twice(self._next(), worker.open_answer, search, secret, blocks)
 
     async def search(

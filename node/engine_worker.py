@@ -235,7 +235,7 @@ def encrypt(search: SearchProfile, secret: bytes, template: Any) -> bytes:
     return bytes(_requester(search, secret).encrypt(template))
 
 
-def open_answer(search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[int]]:
-    """The slots that hit, block by block; nothing else of the answer leaves the worker."""
+def open_answer(search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[tuple[int, int]]]:
+    """Slot and token of the hits, block by block; nothing else of the answer leaves the worker."""
     requester = _requester(search, secret)
-    return [[slot for slot, _ in requester.open_block(one).hits()] for one in blocks]
+    return [requester.open_block(one).hits() for one in blocks]

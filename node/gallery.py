@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,7 @@ from crypto.templates import Template, empty_slot, make_templates
 from node.blocks import BLOCK_SLOTS, BlockRef, block_aad, load_block, load_records
 from node.errors import NoSuchGallery, StorageFailed
 from node.features import read_features, read_probe
+from protocol import limits
 
 __all__ = ["BlockRef", "GalleryStore", "ImportReport", "Partition", "Staged", "load_block", "load_records"]
 __all__ += ["metadata", "read_probe"]
@@ -151,12 +152,14 @@ class GalleryStore:
         engine: Where the rows live; commits must be durable (``synchronous=FULL``).
         directory: Where the sealed files live; made when missing.
         seal_key: 32 bytes, the node's storage key.
+        padded: New galleries get as many blocks as their size class: how many they need shows to nobody.
     """
 
-    def __init__(self, engine: Engine, directory: Path, seal_key: bytes) -> None:
+    def __init__(self, engine: Engine, directory: Path, seal_key: bytes, *, padded: bool = True) -> None:
         self._engine = engine
         self._directory = directory
         self._seal_key = seal_key
+        self._padded = padded
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         metadata.create_all(engine)
 
@@ -177,10 +180,38 @@ class GalleryStore:
         if modality not in MODALITIES or modality != profile.modality:
             raise InputError(f"the profile is for {profile.modality}, not for the modality that was named")
         features = read_features(path, profile.d)
-        count = len(features.embeddings)
-        names = features.records or tuple(rng(8).hex() for _ in range(count))
+        names = features.records or tuple(rng(8).hex() for _ in range(len(features.embeddings)))
         templates = make_templates(features.embeddings, profile)
+        place = (modality, profile.name, profile.digest)
+        return self._write(place, names, templates, rng)
+
+    def reshuffle(self, modality: str, profile_digest: bytes, rng: RandomBytes) -> Staged:
+        """The first half of an import of the same records, in fresh slots: hits are not linked to earlier ones.
+
+        Raises:
+            NoSuchGallery: Nothing was imported for them.
+            StateDamaged: A block does not open.
+            StorageFailed: The disk refused; the old version still counts.
+        """
+        row = self._row(modality, profile_digest)
+        names: list[str] = []
+        found: list[Template] = []
+        for ref in self.blocks(modality, profile_digest):
+            listed = load_records(ref, self._seal_key)
+            taken = [slot for slot, name in enumerate(listed) if name is not None]
+            names += [str(listed[slot]) for slot in taken]
+            found.append(load_block(ref, self._seal_key)[taken])
+        return self._write((modality, row.profile_name, profile_digest), names, np.concatenate(found), rng)
+
+    def _write(
+        self, place: tuple[str, str, bytes], names: Sequence[str], templates: Template, rng: RandomBytes
+    ) -> Staged:
+        """A new version with these templates in random slots, on disk and synced."""
+        modality, _, profile_digest = place
+        count = len(templates)
         block_count = -(-count // BLOCK_SLOTS)
+        if self._padded:
+            block_count = size_class(block_count)
         occupant = _shuffled(block_count * BLOCK_SLOTS, rng).reshape(block_count, BLOCK_SLOTS)
         version, salt = rng(VERSION_BYTES), rng(SALT_BYTES)
         target = self._directory / version.hex()
@@ -191,9 +222,8 @@ class GalleryStore:
                 plain = _fill(occupant[index], templates).tobytes()
                 slots = [names[who] if who < count else None for who in occupant[index].tolist()]
                 listing = json.dumps(slots, separators=(",", ":")).encode("ascii")
-                place = (modality, profile.digest, version, index)
                 for kind, data in (("block", plain), ("records", listing)):
-                    aad = block_aad(kind, *place)
+                    aad = block_aad(kind, modality, profile_digest, version, index)
                     sealed = seal(self._seal_key, Context.GALLERY_BLOCK, aad, data, rng(NONCE_BYTES))
                     _write_synced(target / f"{index:06d}.{kind}", sealed)
                 hashes.append(hashlib.sha256(plain).digest())
@@ -202,9 +232,9 @@ class GalleryStore:
         except OSError as error:
             shutil.rmtree(target, ignore_errors=True)
             raise StorageFailed(f"the gallery could not be written: {error.strerror}") from error
-        digest = _commitment(modality, profile.digest, salt, count, tuple(hashes))
+        digest = _commitment(modality, profile_digest, salt, count, tuple(hashes))
         report = ImportReport(count, block_count, digest)
-        return Staged(report, modality, profile.name, profile.digest, version, salt, profile.n, tuple(hashes))
+        return Staged(report, *place, version, salt, templates.shape[1], tuple(hashes))
 
     def announce(self, staged: Staged) -> None:
         """Note a version before its import is logged, so that the switch can be finished after a crash.
@@ -319,6 +349,13 @@ class GalleryStore:
         return Partition(
             row.modality, row.profile_name, row.profile_digest, row.records, len(hashes), commitment
         )
+
+
+def size_class(needed: int) -> int:
+    """The smallest number of blocks of the form 2^k or 3 * 2^(k-1) that is enough."""
+    power = 1 << max(0, (needed - 1).bit_length())
+    smaller = power * 3 // 4
+    return min(smaller if power >= 4 and needed <= smaller else power, limits.MAX_BLOCKS)
 
 
 def _partition(staged: Staged) -> dict[str, object]:

@@ -100,11 +100,11 @@ class Journal:
         shared = statement.shared
         with self._stripe(shared.exchange_id):
             self._refresh()
-            earlier = self._find(shared.exchange_id, shared.type)
+            earlier = self._find(shared.exchange_id, shared.key)
             if earlier is not None:
                 index, payload = earlier
                 if payload.statement != statement:
-                    raise AlreadyRecorded(f"another {shared.type} is already logged for this exchange")
+                    raise AlreadyRecorded(f"another {shared.key} is already logged for this exchange")
                 # It may be durable and yet lack its checkpoint, if an earlier call failed half-way.
                 self._ledger.publish(index + 1)
                 return Recorded(index, self._leaf(index), payload.opening)
@@ -127,10 +127,10 @@ class Journal:
             candidates = self._exchanges.candidates(hashed)
         return sorted(index for index in candidates if self._leaf(index).exchange == hashed)
 
-    def find(self, exchange_id: bytes, kind: str) -> Recorded | None:
-        """The entry of this statement type (e.g. ``"query.intent"``) in this exchange."""
+    def find(self, exchange_id: bytes, key: str) -> Recorded | None:
+        """The statement with this key (its type, e.g. ``"query.intent"``, but for claims) in this exchange."""
         self._refresh()
-        found = self._find(exchange_id, kind)
+        found = self._find(exchange_id, key)
         return found and Recorded(found[0], self._leaf(found[0]), found[1].opening)
 
     def open(self, index: int) -> OpenedPayload | None:
@@ -194,7 +194,7 @@ class Journal:
     def _stripe(self, exchange_id: bytes) -> threading.Lock:
         return self._stripes[exchange_in_leaf(exchange_id)[0] % _STRIPES]
 
-    def _find(self, exchange_id: bytes, kind: str) -> tuple[int, OpenedPayload] | None:
+    def _find(self, exchange_id: bytes, key: str) -> tuple[int, OpenedPayload] | None:
         hashed = exchange_in_leaf(exchange_id)
         with self._mutex:
             candidates = self._exchanges.candidates(hashed)
@@ -202,7 +202,7 @@ class Journal:
             if self._leaf(index).exchange != hashed:
                 continue
             payload = self.open(index)
-            if payload is not None and payload.shared.type == kind:
+            if payload is not None and payload.shared.key == key:
                 return index, payload
         return None
 

@@ -258,6 +258,17 @@ def _gallery_import(core: NodeCore, arguments: dict[str, Any], report: Report) -
     return finish_gallery(core, arguments, stage_gallery(core, arguments, profile))
 
 
+def reshuffle_gallery(core: NodeCore, arguments: dict[str, Any], profile: Profile) -> Staged:
+    """The long half of a reshuffle."""
+    return core.galleries.reshuffle(text(arguments, "modality"), profile.digest, os.urandom)
+
+
+def _gallery_reshuffle(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    report({"step": "sealing templates"})
+    profile = find_profile(core, text(arguments, "profile"))
+    return finish_gallery(core, arguments, reshuffle_gallery(core, arguments, profile))
+
+
 def _gallery_list(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"galleries": core.gallery_list()}
 
@@ -297,6 +308,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "ledger.witnesses": _ledger_witnesses,
     "agreement.sign": _agreement_sign,
     "gallery.import": _gallery_import,
+    "gallery.reshuffle": _gallery_reshuffle,
     "gallery.list": _gallery_list,
     "profile.show": _profile_show,
     **RECORD_OPERATIONS,

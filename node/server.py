@@ -19,6 +19,8 @@ from crypto.errors import ConcordatError, LocalFault, PeerFault
 from node.answering import Answering
 from node.asking import LENGTH_BYTES
 from node.auditor_routes import AuditorRoutes
+from node.claim_routes import ClaimRoutes
+from node.claims_taken import ClaimsTaken
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.errors import BadUpload, PeerSuspended, UnknownCertificate
@@ -101,11 +103,13 @@ class PeerServer:
         thread: CoreThread,
         answering: Answering,
         registrar: Registrar,
+        claims: ClaimsTaken,
     ) -> None:
         self._core = core
         self._thread = thread
         self._answering = answering
         self._key_routes = KeyRoutes(core, thread, registrar)
+        self._claim_routes = ClaimRoutes(claims)
         self._always = (self._status, self._submit, *self._key_routes.always)
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
@@ -124,6 +128,7 @@ class PeerServer:
             ("GET", "/v1/status", self._status),
             ("POST", "/v1/checkpoint", self._checkpoint),
             *self._key_routes.table,
+            *self._claim_routes.table,
             ("GET", "/v1/checkpoints", self._checkpoints),
             ("GET", "/v1/consistency", self._consistency),
             ("POST", "/v1/queries", self._submit),

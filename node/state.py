@@ -22,6 +22,7 @@ from node.errors import StateDamaged, StorageFailed
 from node.schema import require_schema
 from node.tables import (
     agreements,
+    claims,
     conflicts,
     exchanges,
     kept_evidence,
@@ -235,6 +236,8 @@ class State:
                 same = (exchanges.c.key == row.key) & (exchanges.c.role == row.role)
                 connection.execute(delete(exchanges).where(same))
                 connection.execute(delete(search_seeds).where(search_seeds.c.query_hash == row.key))
+                of_row = (claims.c.key == row.key) & (claims.c.role == row.role)
+                connection.execute(delete(claims).where(of_row))
         with self.engine.connect() as connection:
             # what was deleted is overwritten in the file, and must not live on in the log beside it
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -95,6 +95,30 @@ epoch_keys = Table(
 """Registered evaluation keys: ours with their sealed secret (role ``q``), those of peers, whose bytes are a body
 (role ``r``). Gone: the epoch is over, the secret or the bytes are deleted."""
 
+claims = Table(
+    "claims",
+    metadata,
+    Column("role", String(1), primary_key=True),
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("block", Integer, primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("peer", String(2), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("is_open", Integer, nullable=False, index=True),
+    Column("record", LargeBinary, nullable=False),
+)
+"""Claims of hits, role and key as of their exchange. Role ``q``: we claim. Role ``r``: a peer claims. The record is
+sealed."""
+
+doubted_claims = Table(
+    "doubted_claims",
+    metadata,
+    Column("role", String(1), primary_key=True),
+    Column("peer", String(2), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+"""How many claims did not hold since a peer was last resumed; roles as above."""
+
 kept_evidence = Table(
     "kept_evidence",
     metadata,

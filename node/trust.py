@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from node.claim_state import ClaimState
 from node.core import NodeCore, local_exchange
 from node.errors import BadConfig, StorageFailed
 from node.journal import Recorded
@@ -114,5 +115,6 @@ def resume(core: NodeCore, country: str, operator: str, reason: str) -> Recorded
         statements.PeerResumed(exchange_id=os.urandom(16), country=core.country, peer=country),
         statements.Decided(operator=operator, reason=reason),
     )
+    ClaimState(core.state).forget_doubts(country)
     core.witnessing.state.suspend(country, "", core.clock())
     return recorded

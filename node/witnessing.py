@@ -19,6 +19,7 @@ from node.logging import log
 from node.state import FoundConflict, PeerRow, SeenHead, State
 from node.witness_state import OwnCheckpoint, WitnessState
 from protocol.checkpoint import TreeHead, open_checkpoint
+from protocol.claims import ClaimReply
 from protocol.conflict import Conflict, Rule, accused
 from protocol.errors import BadMessage, EvidenceRejected
 from protocol.evidence import ForkedLedger, NotConsistent, StaleCheckpoint, UnneededProof, verify_continues
@@ -121,7 +122,9 @@ class Witnessing:
             # The state holds it; the next one brings the file up to date.
             log("a cosignature is not beside the ledger", level="warning", code=error.code)
 
-    def take_reply(self, country: str, reply: ExchangeStatus | ReceiptReply | ErrorReply) -> None:
+    def take_reply(
+        self, country: str, reply: ExchangeStatus | ReceiptReply | ClaimReply | ErrorReply
+    ) -> None:
         """Take the witnessed checkpoint of a reply; errors as ``take``."""
         if isinstance(reply, ErrorReply):
             if reply.stored_size is not None:

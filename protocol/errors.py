@@ -46,6 +46,7 @@ class FailureReason(StrEnum):
     UNSEEN_CHECKPOINT = "unseen-checkpoint"
     STALE_EVIDENCE = "stale-evidence"
     BAD_ANSWER = "bad-answer"
+    TOO_MANY_HITS = "too-many-hits"
     PROBE_LOST = "probe-lost"
     INTERNAL = "internal"
     CANCELLED = "cancelled"

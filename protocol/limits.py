@@ -83,8 +83,23 @@ MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
 MAX_BLOCKS: Final = 65_535
 """Blocks of one answer: more than 10^9 candidates."""
 
-MAX_HITS: Final = MAX_BLOCKS * 16_384
+SLOTS_PER_BLOCK: Final = 16_384
+"""Candidates of one block."""
+
+TOKENS: Final = 65_536
+"""Values of a hit's token: a slot holds no more."""
+
+MAX_HITS: Final = MAX_BLOCKS * SLOTS_PER_BLOCK
 """Hits of one answer: every slot."""
+
+MAX_KEPT_HITS: Final = 4096
+"""Hits of one answer that a requester can be configured to believe: each is kept with its session."""
+
+CLAIM_PERIOD: Final = 30 * DAY
+"""How long after its answer a hit may be claimed."""
+
+CLAIM_REPLY_PERIOD: Final = 1 * DAY
+"""How long a requester sends a claim before it counts as failed."""
 
 CLOCK_SKEW: Final = 5 * MINUTE
 """How far a query's creation may lie from the responder's clock, before or after."""

@@ -21,6 +21,11 @@ class SharedPart(Model):
     type: str
     exchange_id: ExchangeId
 
+    @property
+    def key(self) -> str:
+        """What an exchange has at most one of on one ledger: the type, for claims with their hit."""
+        return self.type
+
 
 class PrivatePart(Model):
     """What stays at home, sealed, for the node and its auditors. ``HIDDEN`` fields are shown to nobody by a command."""

@@ -40,6 +40,7 @@ from protocol.statement_parts import (
 from protocol.statement_parts import (
     SharedPart as SharedPart,
 )
+from protocol.statements_claims import CLAIM_STATEMENTS
 from protocol.statements_keys import KEY_STATEMENTS
 from protocol.statements_records import RECORD_STATEMENTS
 from protocol.statements_witness import WITNESS_STATEMENTS
@@ -314,6 +315,7 @@ STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] = {
     "agreement.accepted": (AgreementAccepted, Operated),
     "peer.accepted": (PeerAccepted, Operated),
     "node.initialised": (NodeInitialised, Installed),
+    **CLAIM_STATEMENTS,
     **KEY_STATEMENTS,
     **RECORD_STATEMENTS,
     **WITNESS_STATEMENTS,

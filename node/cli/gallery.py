@@ -37,6 +37,24 @@ def _show_import(result: dict[str, Any]) -> None:
     say(f"{result['records']} records in {result['blocks']} block(s), ledger entry {result['entry']}")
 
 
+@app.command()
+def reshuffle(
+    directory: Directory,
+    modality: Annotated[str, typer.Option(help="face, iris or fingerprint.")],
+    profile: Annotated[str, typer.Option(help="Name of its profile.")],
+    operator: Annotated[str, typer.Option(help="Who does it; in the ledger's sealed part.")] = "operator",
+    json: Json = False,
+) -> None:
+    """Give every record a fresh slot: hits from now on are not linked to earlier ones by their slots.
+
+    Do it once in each epoch of the keys. Answers of before can no longer be computed again by an audit.
+    """
+    with typed(json):
+        arguments = {"modality": modality, "profile": profile, "operator": operator}
+        result = perform(directory, "gallery.reshuffle", arguments, as_json=json)
+        emit(json, result, _show_import)
+
+
 @app.command("list")
 def list_(directory: Directory, json: Json = False) -> None:
     """Show galleries: counts only."""

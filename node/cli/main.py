@@ -8,7 +8,20 @@ import sys
 import typer
 
 from crypto.errors import ConcordatError
-from node.cli import agreement, audit, bench, demo, gallery, ledger, node, peer, profile, query, witness
+from node.cli import (
+    agreement,
+    audit,
+    bench,
+    claim,
+    demo,
+    gallery,
+    ledger,
+    node,
+    peer,
+    profile,
+    query,
+    witness,
+)
 
 app = typer.Typer(
     name="concordat",
@@ -21,6 +34,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("query")(query.query)
+app.command("claim")(claim.claim)
 app.add_typer(node.app, name="node")
 app.add_typer(peer.app, name="peer")
 app.add_typer(ledger.app, name="ledger")

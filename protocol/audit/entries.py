@@ -25,6 +25,7 @@ from protocol.payload import (
 )
 from protocol.statement_parts import LocalPart, PrivatePart, SharedPart
 from protocol.statements import Asked, Leaf
+from protocol.statements_claims import HitClaim
 from protocol.statements_keys import Registration
 from protocol.statements_records import FILLER
 
@@ -40,6 +41,11 @@ OWN_SIDE: Final = {
     "query.answered": "responder",
     "query.failed": "responder",
     "query.claimed": "responder",
+    "claim.sent": "requester",
+    "claim.confirmed": "requester",
+    "claim.failed": "requester",
+    "claim.accepted": "responder",
+    "claim.refused": "responder",
     "keys.offered": "requester",
     "keys.opened": "requester",
     "keys.accepted": "requester",
@@ -56,6 +62,9 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "query.answered": ("query.accepted",),
     "query.failed": ("query.accepted",),
     "query.claimed": ("query.accepted", "query.refused"),
+    "claim.sent": ("query.result",),
+    "claim.accepted": ("query.claimed",),
+    "claim.refused": ("query.claimed",),
     "keys.opened": ("keys.offered",),
     "keys.accepted": ("keys.opened",),
     "keys.failed": ("keys.offered",),
@@ -209,6 +218,7 @@ def check_order(entries: Sequence[Entry], findings: Findings, whole: bool) -> No
     """
     country = country_of(entries)
     exchanges: dict[bytes, dict[str, Entry]] = {}
+    queries: dict[bytes, list[Entry]] = {}
     # An unopened entry of an exchange may be the very one that another needs, so nothing is concluded from
     # an absence there.
     partly_sealed = {entry.leaf.exchange for entry in entries if entry.shared is None}
@@ -219,8 +229,8 @@ def check_order(entries: Sequence[Entry], findings: Findings, whole: bool) -> No
         shared = entry.shared
         _check_owner(shared, entry.index, country, findings)
         earlier = exchanges.setdefault(entry.leaf.exchange, {})
-        if shared.type in earlier:
-            what = f"a second {shared.type} in the exchange of entry {earlier[shared.type].index}"
+        if shared.key in earlier:
+            what = f"a second {shared.key} in the exchange of entry {earlier[shared.key].index}"
             findings.add(Rule.REPEATED_STATEMENT, what, index=entry.index, blame=country)
         needed = _NEEDS.get(shared.type)
         if (
@@ -241,9 +251,12 @@ def check_order(entries: Sequence[Entry], findings: Findings, whole: bool) -> No
         if shared.type == FILLER and earlier.keys() - {FILLER}:
             what = "a filler in an exchange that has other entries"
             findings.add(Rule.FILLER, what, index=entry.index, blame=country)
-        for other in earlier.values():
+        for other in queries.setdefault(entry.leaf.exchange, []):
             _check_same_query(other, entry, country, findings)
-        earlier.setdefault(shared.type, entry)
+        if shared.key not in earlier and not isinstance(shared, HitClaim):
+            # Claims are held against what the query says, not each against all others: there may be many.
+            queries[entry.leaf.exchange].append(entry)
+        earlier.setdefault(shared.key, entry)
 
 
 def _check_owner(shared: SharedPart, index: int, country: str | None, findings: Findings) -> None:

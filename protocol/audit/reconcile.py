@@ -20,6 +20,7 @@ from typing import Any, Final
 from protocol import limits
 from protocol.agreement import Agreement
 from protocol.audit.beside import held_by_others
+from protocol.audit.claims import judge_claims
 from protocol.audit.coverage import check_coverage
 from protocol.audit.entries import OWN_SIDE, Entry, country_of, differing
 from protocol.audit.registrations import FOLLOWS, judge_registration
@@ -29,6 +30,7 @@ from protocol.audit.trust import check_successions
 from protocol.audit.verify import AuditedLedger, LedgerInput, audit_ledger
 from protocol.audit.witnesses import Accused, check_accusations
 from protocol.log_policy import BadPolicy, parse_policy
+from protocol.statements_claims import HitClaim
 
 SKEW_TOLERANCE_MS: Final = limits.CLOCK_SKEW
 
@@ -133,9 +135,15 @@ class _Exchange:
         self.where = _name(exchange)
         self.requester = requester
         self.responder = responder
-        self.asks = asks
-        self.answers = answers
+        self.asks, self.asked_claims = _split(asks)
+        self.answers, self.answered_claims = _split(answers)
         self.partly = partly
+
+
+def _split(side: Side) -> tuple[Side, Side]:
+    """What is said of the query, and the claims of its hits."""
+    claims = {key: entry for key, entry in side.items() if isinstance(entry.shared, HitClaim)}
+    return {key: entry for key, entry in side.items() if key not in claims}, claims
 
 
 def _pair_by_content(
@@ -166,7 +174,7 @@ def _pair_by_content(
                 said: Any = entry.shared
                 key = (entry.leaf.exchange, said.requester, said.responder)
                 side = sides.setdefault(key, {}).setdefault(country, {})
-                side.setdefault(said.type, entry)
+                side.setdefault(said.key, entry)
     for (exchange, _, _), by_country in sides.items():
         case = _exchange(exchange, by_country, findings, exchange in unread)
         case.partly = case.partly or bool(lost & {case.requester, case.responder})
@@ -198,6 +206,14 @@ def _judge(
 ) -> tuple[list[Finding], str]:
     """The findings on one exchange between two ledgers that we have, and the state it is in."""
     found = _compare(case)
+    found += judge_claims(
+        case.where,
+        case.requester,
+        case.responder,
+        case.asked_claims,
+        case.answered_claims,
+        partly=case.partly,
+    )
     if any(kind.startswith("keys.") for kind in case.asks | case.answers):
         more, state = judge_registration(
             case.where, case.requester, case.responder, case.asks, case.answers, partly=case.partly

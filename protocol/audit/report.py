@@ -66,6 +66,8 @@ class Rule(StrEnum):
     CONFLICT_MISSING = "conflict-missing"
     CONFLICT_REFUTED = "conflict-refuted"
     KEYS = "keys"
+    CLAIM = "claim"
+    PEER_ANSWER = "peer-answer"
     SEED = "seed"
     SUSPENSION = "suspension"
     SUCCESSION = "succession"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crypto.textforms import encode_base64
+from protocol.audit.claims import claim_counts
 from protocol.audit.entries import Entry, country_of
 from protocol.audit.registrations import key_counts
 from protocol.audit.trust import trust_counts
@@ -157,7 +158,7 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
     country = country_of(ledger.entries)
     exchanges: dict[bytes, list[Entry]] = {}
     for entry in ledger.entries:
-        if entry.shared is not None and entry.shared.type.startswith("query."):
+        if entry.shared is not None and entry.shared.type.startswith(("query.", "claim.")):
             exchanges.setdefault(entry.leaf.exchange, []).append(entry)
     rows: dict[tuple[str, ...], Counter[str]] = {}
     totals: Counter[str] = Counter()
@@ -209,9 +210,10 @@ def _counted(entries: Sequence[Entry], country: str | None) -> tuple[tuple[str, 
             counts["hits"] += outcome.hits
         elif direction == "asked":
             counts[f"{outcome.outcome}:{outcome.reason}"] += 1
-    confirmed = by_kind.get("query.confirmed")
-    if confirmed is not None:
-        counts["confirmed_hits" if confirmed.confirmed else "disproved_hits"] += 1
+    counts.update(claim_counts(entries))
+    compared = by_kind.get("query.confirmed")
+    if compared is not None:
+        counts["matches" if compared.confirmed else "disproved_matches"] += 1
     return place, counts
 
 
@@ -222,8 +224,13 @@ _COUNTS = (
     "with_hit",
     "with_no_hit",
     "hits",
+    "claims_sent",
+    "claims_failed",
+    "claims_accepted",
+    "claims_refused",
     "confirmed_hits",
-    "disproved_hits",
+    "matches",
+    "disproved_matches",
 )
 
 

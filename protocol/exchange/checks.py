@@ -73,7 +73,7 @@ ASKED_FIELDS: Final = (
 REPLY_FIELDS: Final = ("exchange_id", "requester", "responder", "agreement")
 OUTCOME_FIELDS: Final = ("answer_hash", "outcome", "hits", "reason")
 
-SLOTS_PER_BLOCK: Final = 16_384
+SLOTS_PER_BLOCK: Final = limits.SLOTS_PER_BLOCK
 
 
 @dataclass(frozen=True)

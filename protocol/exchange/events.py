@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from crypto.errors import PeerFault
-from protocol.errors import RefusalReason
+from protocol.errors import FailureReason, RefusalReason
 from protocol.exchange.parties import Seen
 
 
@@ -93,14 +93,19 @@ class AnswerFetched:
 
 @dataclass(frozen=True)
 class AnswerOpened:
-    """All blocks were decrypted; ``hits`` slots are zero."""
+    """All blocks were decrypted; ``hits`` slots are zero, and ``found`` are they (``protocol.claims.pack_hits``)."""
 
     hits: int
+    found: bytes = field(repr=False, default=b"")
 
 
 @dataclass(frozen=True)
 class AnswerUnusable:
-    """The answer does not decrypt as planned: wrong form, or noise outside the planned window."""
+    """The answer is not what an honest search leaves, by its form, noise or number of hits; or it was not opened."""
+
+    reason: Literal[FailureReason.BAD_ANSWER, FailureReason.TOO_MANY_HITS, FailureReason.INTERNAL] = (
+        FailureReason.BAD_ANSWER
+    )
 
 
 @dataclass(frozen=True)

@@ -399,11 +399,11 @@ class RequesterSession(Session[RequesterRecord]):
     def _opened(self, event: events.AnswerOpened, now_ms: int) -> Step:
         if not 0 <= event.hits <= self._header().blocks * checks.SLOTS_PER_BLOCK:
             raise EventNotAllowed("an answer cannot have so many hits")
-        self._update(hits=event.hits)
+        self._update(hits=event.hits, found=event.found)
         return self._settle("hit" if event.hits else "no-hit", None, now_ms, report=True)
 
     def _unusable(self, event: events.AnswerUnusable, now_ms: int) -> Step:
-        return self._fail(FailureReason.BAD_ANSWER, now_ms)
+        return self._fail(event.reason, now_ms)
 
     # Time, failure, restart
 

@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from protocol import limits
+from protocol.claims import HIT_BYTES
 from protocol.exchange import events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.session import Record, Rule, build_table
@@ -54,6 +56,7 @@ class RequesterRecord(Record):
     answer: bytes | None = None
     outcome: Outcome | None = None
     hits: Count = 0
+    found: Annotated[bytes, Field(max_length=limits.MAX_KEPT_HITS * HIT_BYTES)] = b""
     reason: str | None = None
     error_code: str | None = None
     report_due: bool = False

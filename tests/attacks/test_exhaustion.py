@@ -20,6 +20,7 @@ from node.asking import LENGTH_BYTES, OPEN_AT_ONCE, Asking
 from node.bodies import Bodies, Kind
 from node.daemon import Daemon
 from node.peer import Reply
+from protocol.claims import unpack_hits
 from protocol.exchange.commands import OpenAnswer
 from protocol.exchange.events import AnswerOpened
 
@@ -71,23 +72,28 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(tmp_path: Path)
     async def secret_of(_: bytes, peer: str) -> bytes:
         return b""
 
-    async def open_answer(_search: Any, _secret: bytes, blocks: list[bytes]) -> list[list[int]]:
+    async def open_answer(_search: Any, _secret: bytes, blocks: list[bytes]) -> Any:
         assert {len(block) for block in blocks} == {size}
         pieces.append(len(blocks))
-        return [[0, 1] for _ in blocks]
+        return [[(0, 7), (1, 8)] for _ in blocks]
 
     request = SimpleNamespace(profile=b"", evaluation_keys=b"", answer_block_bytes=size, responder="US")
     session = SimpleNamespace(record=SimpleNamespace(request=request))
     asking: Any = SimpleNamespace(
         thread=thread,
         store=SimpleNamespace(get=lambda _: session),
-        core=SimpleNamespace(profile=lambda _: SimpleNamespace(search=None)),
+        core=SimpleNamespace(
+            profile=lambda _: SimpleNamespace(search=None), config=SimpleNamespace(max_hits=2 * count)
+        ),
         _secret_of=secret_of,
         _bodies=bodies,
         _engine=SimpleNamespace(open_answer=open_answer),
     )
     opened = await Asking._open_answer(asking, b"", OpenAnswer(bytes(16), name, count))
-    assert opened == AnswerOpened(2 * count)
+    hits = [(block, slot, slot + 7) for block in range(count) for slot in range(2)]
+    assert isinstance(opened, AnswerOpened)
+    assert opened.hits == 2 * count
+    assert unpack_hits(opened.found) == hits
     assert pieces == [OPEN_AT_ONCE] * 3 + [1]
 
 
@@ -134,7 +140,7 @@ async def test_queries_that_have_no_search_yet_take_capacity(us: tuple[World, Da
 
     try:
         assert await forger.register() == 201
-        told = 0
+        told = forger.told
         reasons = []
         for _ in range(4):
             body = forger.body(forger.query(), told=told)

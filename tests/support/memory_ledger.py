@@ -34,7 +34,7 @@ class MemoryLedger:
         """The index of the statement; an equal one of the same exchange is not appended again."""
         shared = statement.shared
         for index, known in enumerate(self.statements):
-            if (known.shared.exchange_id, known.shared.type) == (shared.exchange_id, shared.type):
+            if (known.shared.exchange_id, known.shared.key) == (shared.exchange_id, shared.key):
                 assert known == statement, "two statements of one kind in one exchange"
                 return index
         salt = hash_fields(Context.PLAN, b"salt", len(self.leaves).to_bytes(4, "big"))
@@ -59,7 +59,9 @@ class MemoryLedger:
         return merkle.root(self.hashes[:size])
 
     def checkpoint(self, size: int) -> bytes:
-        return sign_note(Checkpoint(self.signer.name, size, self.root(size)).to_text(), [self.signer, *self.witnesses])
+        return sign_note(
+            Checkpoint(self.signer.name, size, self.root(size)).to_text(), [self.signer, *self.witnesses]
+        )
 
     def evidence(self, index: int, old_size: int, size: int | None = None) -> bytes:
         """``LogEvidence`` bytes of an entry under the tree of ``size`` (default: now)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import checkpoint_cases
+import claim_cases
 import conflict_cases
 import files_cases
 import filler_cases
@@ -22,6 +23,7 @@ def all_cases() -> Cases:
         filler_cases,
         peer_cases,
         conflict_cases,
+        claim_cases,
         trust_cases,
         key_cases,
     ):

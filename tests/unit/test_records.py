@@ -289,7 +289,7 @@ def test_confirming_a_hit_takes_two_persons(node: Node) -> None:
     )
     ledger = node.directory / "ledger"
     counted = statistics(audit_ledger(_input(ledger)))
-    assert counted["totals"]["confirmed_hits"] == 1
+    assert counted["totals"]["matches"] == 1
 
 
 def _input(ledger: Path) -> LedgerInput:

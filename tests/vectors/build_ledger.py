@@ -48,6 +48,7 @@ from crypto.note import (  # noqa: E402
 from crypto.sealing import public_key  # noqa: E402
 from crypto.signing import SIGNATURE_BYTES, SigningKey  # noqa: E402
 from protocol import statements as s  # noqa: E402
+from protocol import statements_claims as c  # noqa: E402
 from protocol import statements_records as r  # noqa: E402
 from protocol import statements_witness as w  # noqa: E402
 from protocol.audit.proof import TlogProof  # noqa: E402
@@ -216,7 +217,7 @@ def _examples() -> list[s.Statement]:
         s.Statement(claimed(1), nothing),
     ]
     kinds = ("gallery.imported", "agreement.accepted", "peer.accepted", "node.initialised")
-    return queries + [s.Statement(*_local(kind)) for kind in kinds] + _kept() + _witnessed()
+    return queries + [s.Statement(*_local(kind)) for kind in kinds] + _claims() + _kept() + _witnessed()
 
 
 def _kept() -> list[s.Statement]:
@@ -249,6 +250,20 @@ def _kept() -> list[s.Statement]:
             r.Reading(reader="auditor-1", key=bytes([3]) * 32, purpose="lawfulness-check"),
         ),
         s.Statement(r.LogFiller(**local), s.NoPrivatePart()),
+    ]
+
+
+def _claims() -> list[s.Statement]:
+    """Statements about claims of hits."""
+    told: dict[str, Any] = {**reply(1), "answer_hash": bytes([6]) * 32, "claim_hash": bytes([7]) * 32}
+    told |= {"block": 2, "slot": 16383, "token": 65535}
+    nothing = s.NoPrivatePart()
+    return [
+        s.Statement(c.ClaimSent(**told), c.Claimant(officer="officer-9")),
+        s.Statement(c.ClaimAccepted(**told), nothing),
+        s.Statement(c.ClaimRefused(**told, reason="token-mismatch"), nothing),
+        s.Statement(c.ClaimConfirmed(**told, verdict_hash=bytes([8]) * 32), nothing),
+        s.Statement(c.ClaimFailed(**told, reason="overdue", verdict_hash=None), nothing),
     ]
 
 
