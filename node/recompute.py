@@ -14,10 +14,11 @@ from node.engine_worker import Scheme
 from node.recompute_model import Gallery, Inputs, Progress, Recomputed, Side, Step, Stop, Verdict
 from node.recompute_steps import Steps
 
-STEPS: Final = ("query", "seed", "gallery", "keys", "ciphertext", "answer", "result")
+STEPS: Final = ("query", "seed", "gallery", "keys", "ciphertext", "answer", "result", "claims")
 _NEEDED: Final = {
     "answer": ("query", "seed", "gallery", "keys", "ciphertext"),
     "result": ("answer", "keys"),
+    "claims": ("seed",),
 }
 
 

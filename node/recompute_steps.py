@@ -29,6 +29,7 @@ from protocol.statements import (
     answer_block_hash,
     answer_blocks_digest,
 )
+from protocol.statements_claims import ClaimAccepted, ClaimRefused, ClaimSent, HitClaim
 from protocol.statements_keys import Escrowed, KeysAccepted
 
 
@@ -298,8 +299,47 @@ class Steps:
     def _compare(self, one: QueryResult | QueryClaimed) -> None:
         opened = "unusable" if self._unusable else f"{len(self._hits)} hit(s)"
         if one.outcome in ("refused", "failed"):
-            if one.reason == FailureReason.BAD_ANSWER and not self._unusable:
-                raise differs(f"{one.type} says that the answer was unusable; it has {opened}", one.requester)
+            is_usable = one.reason == FailureReason.BAD_ANSWER and not self._unusable
+            # How many are too many is A's own setting, at least one.
+            is_few = one.reason == FailureReason.TOO_MANY_HITS and (self._unusable or len(self._hits) < 2)
+            if is_usable or is_few:
+                raise differs(f"{one.type} says {one.reason}; the answer has {opened}", one.requester)
             raise unchecked(f"{one.type} says {one.outcome}: {one.reason}; the answer has {opened}")
         if self._unusable or one.hits != len(self._hits):
             raise differs(f"{one.type} says {one.hits} hit(s), the answer has {opened}", one.requester)
+
+    def claims(self) -> str:
+        """Each claim of a hit was judged by the token that the seed gives, and is of a hit."""
+        judged = [one.shared for one in self._in.responder.opened] if self._in.responder else []
+        count = 0
+        for one in judged:
+            if isinstance(one, ClaimAccepted | ClaimRefused):
+                count += 1
+                is_right = self._token(one) == one.token
+                if isinstance(one, ClaimAccepted) and not is_right:
+                    raise differs(f"{_named(one)} has another token than the seed gives", one.responder)
+                if isinstance(one, ClaimRefused) and is_right and one.reason == "token-mismatch":
+                    raise differs(f"{_named(one)} has the token that the seed gives", one.responder)
+        for other in self._in.requester.opened if self._in.requester else ():
+            sent = other.shared
+            if isinstance(sent, ClaimSent) and self._is_opened and sent.hit not in self._hits:
+                raise differs(f"{_named(sent)} claims what is no hit", sent.requester)
+        return f"{count} claim(s) were judged by the tokens that the seed gives"
+
+    @property
+    def _is_opened(self) -> bool:
+        return self._requester is not None and self._is_whole and not self._unusable
+
+    def _token(self, claim: HitClaim) -> int | None:
+        """The token that the answer gave there; None if it has no such place."""
+        blocks = self._answered.blocks
+        if claim.block >= blocks or claim.slot >= self._plan.block_size:
+            return None
+        stream, seed, exchange_id = self._scheme.mask_stream, self._computation.seed, self._in.exchange_id
+        index = stream(seed, exchange_id, None, 0).order(blocks)[claim.block]
+        attempt = int(index in self._computation.retried)
+        return int(stream(seed, exchange_id, index, attempt).tokens(self._plan.block_size)[claim.slot])
+
+
+def _named(claim: HitClaim) -> str:
+    return f"{claim.type} of block {claim.block}, slot {claim.slot}"

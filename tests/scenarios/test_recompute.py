@@ -83,7 +83,7 @@ async def test_the_halves_meet_in_a_file(world: World) -> None:
     code, shown = recompute(world, exchange, *half)
     assert (code, steps(shown)) == (
         0,
-        dict.fromkeys(("query", "keys", "answer", "result"), "holds"),
+        dict.fromkeys(("query", "keys", "answer", "result", "claims"), "holds"),
     )
     answer.write_bytes(answer.read_bytes()[:-1] + b"\1")
     code, shown = recompute(world, exchange, *half)

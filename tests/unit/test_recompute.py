@@ -12,6 +12,8 @@ from recomputing import (
     HITS,
     PLAN,
     REAL,
+    REPLY,
+    SECRET,
     SEED,
     TWIN,
     Exchange,
@@ -26,10 +28,11 @@ from searching import Templates, empty_slots
 
 from crypto.errors import BadEncoding
 from crypto.hitsearch import MaskStream
-from node.recompute import Recomputed, Side, recompute
+from node.recompute import Inputs, Recomputed, Side, recompute
 from protocol import wire
 from protocol.audit.search import plain, visible_part
 from protocol.errors import BadMessage
+from protocol.messages import message_hash
 from protocol.statements import (
     Computation,
     Computed,
@@ -39,9 +42,10 @@ from protocol.statements import (
     Statement,
     parse_private,
 )
+from protocol.statements_claims import ClaimAccepted, Claimant, ClaimRefused, ClaimSent, HitClaim
 from protocol.statements_keys import KeysAccepted
 
-ALL = ["query", "seed", "gallery", "keys", "ciphertext", "answer", "result"]
+ALL = ["query", "seed", "gallery", "keys", "ciphertext", "answer", "result", "claims"]
 OTHER = bytes([99]) * 32
 BLOCK = 1
 """Its place in the answer follows from the seed."""
@@ -243,9 +247,16 @@ def test_an_answer_of_an_earlier_version_has_no_seed() -> None:
 
 
 def test_a_query_that_was_given_up_accuses_nobody() -> None:
-    outcome = {"outcome": "failed", "reason": "expired", "answer_hash": None}
-    found = recompute(Exchange(hits=0, outcome=outcome).inputs(), TWIN)
-    assert (found.verdict, verdicts(found)["result"]) == ("reproduced", "unchecked")
+    for reason in ("expired", "too-many-hits"):
+        outcome = {"outcome": "failed", "reason": reason, "answer_hash": None}
+        found = recompute(Exchange(hits=0, outcome=outcome).inputs(), TWIN)
+        assert (found.verdict, verdicts(found)["result"]) == ("reproduced", "unchecked")
+
+
+def test_one_hit_is_not_too_many() -> None:
+    outcome = {"outcome": "failed", "reason": "too-many-hits", "answer_hash": None}
+    found = recompute(Exchange(blocks=gallery_blocks()[:1], hits=0, outcome=outcome).inputs(), TWIN)
+    assert first(found) == ("result", "US")
 
 
 def test_the_two_halves_can_be_done_in_two_places() -> None:
@@ -259,7 +270,7 @@ def test_the_two_halves_can_be_done_in_two_places() -> None:
         return recompute(replace(inputs, answer=lambda _: iter(blocks)), TWIN)
 
     found = given(written, Exchange())
-    assert verdicts(found) == dict.fromkeys(("query", "keys", "answer", "result"), "holds")
+    assert verdicts(found) == dict.fromkeys(("query", "keys", "answer", "result", "claims"), "holds")
     assert first(given(written, Exchange(hits=HITS - 1))) == ("result", "US")
     assert first(given(written[:-1], Exchange())) == ("answer", None)
     assert first(given(written, Exchange(secret=OTHER))) == ("keys", "US")
@@ -279,6 +290,59 @@ def test_a_ledger_that_names_another_query_is_told() -> None:
     found = recompute(replace(inputs, requester=Side("US", changed)), TWIN)
     assert first(found) == ("query", "US")
     assert verdicts(found)["answer"] == "unchecked"
+
+
+def hits_of(exchange: Exchange) -> list[tuple[int, int, int]]:
+    """Block of the answer, slot and token of each hit."""
+    requester = made_keys(TWIN, SECRET)[0]
+    return [
+        (number, slot, token)
+        for number, block in enumerate(exchange.answer_blocks())
+        for slot, token in requester.open_block(block).hits()
+    ]
+
+
+def claimed(inputs: Inputs, kind: type[HitClaim], hit: tuple[int, int, int], **changes: Any) -> Inputs:
+    """The same exchange with a statement about a claim, on the ledger where it belongs."""
+    block, slot, token = hit
+    fields = {**REPLY, "query_hash": bytes(32), "answer_hash": bytes(32), "claim_hash": bytes(32), **changes}
+    assert inputs.query is not None
+    fields["query_hash"] = message_hash(inputs.query)
+    said = opened(
+        kind(**fields, block=block, slot=slot, token=token),
+        Claimant(officer="o") if kind is ClaimSent else None,
+    )
+    side = inputs.requester if kind is ClaimSent else inputs.responder
+    assert side is not None
+    changed = Side(side.country, [*side.opened, said])
+    return replace(inputs, **{"requester" if kind is ClaimSent else "responder": changed})
+
+
+def test_claims_are_judged_by_the_tokens_of_the_seed() -> None:
+    exchange = Exchange()
+    inputs, hits = exchange.inputs(), hits_of(exchange)
+    block, slot, token = hits[-1]
+    wrong = (block, slot, token ^ 1)
+    for kind, hit, changes, country in (
+        (ClaimAccepted, hits[0], {}, None),
+        (ClaimAccepted, wrong, {}, "CL"),
+        (ClaimAccepted, (block, 0, token), {}, "CL"),
+        (ClaimAccepted, (3, slot, token), {}, "CL"),
+        (ClaimRefused, wrong, {"reason": "token-mismatch"}, None),
+        (ClaimRefused, hits[-1], {"reason": "token-mismatch"}, "CL"),
+        (ClaimRefused, hits[-1], {"reason": "too-late"}, None),
+        (ClaimSent, hits[0], {}, None),
+        (ClaimSent, (block, 0, token), {}, "US"),
+    ):
+        found = recompute(claimed(inputs, kind, hit, **changes), TWIN)
+        assert verdicts(found)["result"] == "holds"
+        assert (None if found.differs is None else first(found)) == (country and ("claims", country)), (
+            kind,
+            hit,
+        )
+    retried = Exchange(answer=computed_answer(TWIN, gallery_blocks(), SEED, [2]), logged={"retried": [2]})
+    for hit in hits_of(retried):
+        assert recompute(claimed(retried.inputs(), ClaimAccepted, hit), TWIN).verdict == "reproduced"
 
 
 def test_no_command_shows_a_seed() -> None:
