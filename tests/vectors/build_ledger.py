@@ -18,7 +18,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from ledgers import (  # noqa: E402
     AUDITOR,
-    COMPUTED,
     REQUESTED,
     START_MS,
     accepted,
@@ -35,7 +34,7 @@ from ledgers import (  # noqa: E402
 )
 
 from crypto import merkle  # noqa: E402
-from crypto.contexts import Context  # noqa: E402
+from crypto.contexts import Context, hash_fields  # noqa: E402
 from crypto.note import (  # noqa: E402
     ContextSigner,
     CosignatureSigner,
@@ -49,6 +48,7 @@ from crypto.sealing import public_key  # noqa: E402
 from crypto.signing import SIGNATURE_BYTES, SigningKey  # noqa: E402
 from protocol import statements as s  # noqa: E402
 from protocol import statements_claims as c  # noqa: E402
+from protocol import statements_keys as k  # noqa: E402
 from protocol import statements_records as r  # noqa: E402
 from protocol import statements_witness as w  # noqa: E402
 from protocol.audit.proof import TlogProof  # noqa: E402
@@ -60,6 +60,14 @@ from protocol.statement_parts import Operated  # noqa: E402
 TARGET = ROOT / "specs" / "vectors" / "ledger.json"
 SIZES = (0, 1, 2, 3, 7, 8, 255, 256, 257, 511, 512, 513)
 LOG_SEED, WITNESS_SEED = bytes(range(32)), bytes(range(32, 64))
+SEED = bytes(range(64, 96))
+COMPUTATION = s.Computation(
+    records=12,
+    compute_ms=900,
+    seed=SEED,
+    retried=[0],
+    answer_blocks=s.answer_blocks_digest([bytes([9]) * 32]),
+)
 LOG = Ed25519Signer("us.example/ledger", SigningKey.from_seed(LOG_SEED))
 WITNESS = CosignatureSigner("w.example", SigningKey.from_seed(WITNESS_SEED), START_MS // 1000)
 
@@ -211,13 +219,35 @@ def _examples() -> list[s.Statement]:
         s.Statement(s.QueryWithheld(**fields, reason="purpose-not-covered"), REQUESTED),
         s.Statement(accepted(1, bytes(32)), nothing),
         s.Statement(s.QueryRefused(**asked(1), reason="agreement-expired"), nothing),
-        s.Statement(answered(1), COMPUTED),
+        s.Statement(answered(1, seed_commitment=hash_fields(Context.SEED_COMMITMENT, SEED)), COMPUTATION),
         s.Statement(s.QueryFailed(**reply(1), reason="internal"), nothing),
         s.Statement(result(1), nothing),
         s.Statement(claimed(1), nothing),
     ]
     kinds = ("gallery.imported", "agreement.accepted", "peer.accepted", "node.initialised")
-    return queries + [s.Statement(*_local(kind)) for kind in kinds] + _claims() + _kept() + _witnessed()
+    local = [s.Statement(*_local(kind)) for kind in kinds]
+    return queries + local + _registered() + _claims() + _kept() + _witnessed()
+
+
+def _registered() -> list[s.Statement]:
+    """Statements about a registration of evaluation keys."""
+    names = ("exchange_id", "requester", "responder", "agreement")
+    told: dict[str, Any] = {name: reply(1)[name] for name in names}
+    told |= {"plan": bytes([1]) * 32, "epoch_days": 30, "epoch": 700, "offer_hash": bytes([2]) * 32}
+    challenge: dict[str, Any] = {"kept": 1, "challenge_hash": bytes([3]) * 32}
+    opening: dict[str, Any] = {"opening_hash": bytes([4]) * 32}
+    keys: dict[str, Any] = {"evaluation_keys": bytes([5]) * 32}
+    nothing = s.NoPrivatePart()
+    sets = [bytes([5]) * 32, bytes([6]) * 32]
+    return [
+        s.Statement(k.KeysOffered(**told, profile=bytes([7]) * 32, sets=sets), nothing),
+        s.Statement(k.KeysChallenged(**told, **challenge), nothing),
+        s.Statement(k.KeysOpened(**told, **challenge, **opening), nothing),
+        s.Statement(k.KeysRegistered(**told, **opening, **keys, sets=2), k.Checked(compute_ms=9)),
+        s.Statement(k.KeysRefused(**told, opening_hash=None, reason="overdue"), nothing),
+        s.Statement(k.KeysAccepted(**told, **opening, **keys), k.Escrowed(secret=bytes([8]) * 32)),
+        s.Statement(k.KeysFailed(**told, reason="overdue"), nothing),
+    ]
 
 
 def _kept() -> list[s.Statement]:
