@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from crypto.contexts import Context
 from crypto.errors import ConcordatError, LocalFault
+from crypto.hitsearch.kernel_library import description
 from crypto.hitsearch.parameters import plan_for
 from crypto.profiles import Profile, load_profile
 from crypto.sealing import open_sealed, seal
@@ -435,6 +436,7 @@ class NodeCore:
             "keys": describe_keys(self.state),
             "registering": [],
             "galleries": self.gallery_list(),
+            "arithmetic": description(),
         }
 
     def gallery_list(self) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from crypto.hitsearch.modular import add, multiply, negate
 from crypto.hitsearch.packing import Slots, Words
 from crypto.hitsearch.sampling import small_errors, ternary
 from crypto.hitsearch.seal import Bgv
+from crypto.hitsearch.transforms import transforms_for
 
 
 def automorphism(coefficients: Slots, element: int) -> Slots:
@@ -37,14 +38,15 @@ class KeyMaker:
     Args:
         bgv: A context of the plan.
         secret: 32 bytes from the operating system.
+        use_kernel: False to transform through SEAL where the kernel is built, too: the same keys.
     """
 
-    def __init__(self, bgv: Bgv, secret: bytes) -> None:
-        self._bgv = bgv
+    def __init__(self, bgv: Bgv, secret: bytes, *, use_kernel: bool = True) -> None:
+        self.transforms = transforms_for(bgv, use_kernel=use_kernel)
         self.plan = bgv.plan
         self._secret = secret
         self._coefficients = ternary(self._derive(b"secret key"), self.plan.degree)
-        self.secret_words = bgv.ntt_words(self._coefficients)
+        self.secret_words = self.transforms.ntt_words(self._coefficients)
 
     def _derive(self, label: bytes) -> bytes:
         return hash_fields(Context.KEY_STREAM, self._secret, label)
@@ -59,7 +61,7 @@ class KeyMaker:
         """``t*e - a*s`` at each prime of a part, where a expands from the public seed and e from the secret."""
         plan = self.plan
         uniform = uniform_half(seed, part, plan.degree).reshape(len(part.primes), plan.degree)
-        errors = self._bgv.ntt_words(small_errors(self._derive(error_label), plan.degree))
+        errors = self.transforms.ntt_words(small_errors(self._derive(error_label), plan.degree))
         rows = []
         for a, e, s, q in zip(
             uniform,
@@ -89,7 +91,7 @@ class KeyMaker:
             rows = self._rows(self.secret_words, primes)
             return [multiply(row, row, prime) for row, prime in zip(rows, primes, strict=True)]
         moved = automorphism(self._coefficients, name.element)
-        return self._rows(self._bgv.ntt_words(moved), primes)
+        return self._rows(self.transforms.ntt_words(moved), primes)
 
     def evaluation_keys(self) -> KeySet:
         """The one key set of this secret."""

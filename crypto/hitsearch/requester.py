@@ -95,7 +95,7 @@ class Requester:
         plan = self.plan
         public = hash_fields(Context.KEY_STREAM, self._seed, b"query seed", seed)
         zero = self._maker.sample_of_zero(public, query_part(plan), b"query error/" + seed)
-        message = self._bgv.slots_ntt_words(slots).reshape(-1, plan.degree)
+        message = self._maker.transforms.slots_ntt_words(slots).reshape(-1, plan.degree)
         rows = [add(z, m, q) for z, m, q in zip(zero, message, plan.data_primes, strict=False)]
         return public + pack_polynomial(np.concatenate(rows), plan.data_primes, plan.degree)
 

@@ -93,6 +93,7 @@ def _show_status(result: dict[str, Any]) -> None:
         say(f"keys     {one['peer']}: registering, {one['step']} {one['done']} of {one['total']}{problem}")
     exchanges = result["exchanges"]
     say(f"queries  {exchanges['asked']} asked, {exchanges['served']} served, {exchanges['open']} open")
+    say(f"search   scores by {result['arithmetic']}")
     for gallery in result["galleries"]:
         say(f"gallery  {gallery['modality']} {gallery['profile']}: {gallery['records']} records")
 

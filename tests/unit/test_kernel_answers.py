@@ -17,8 +17,10 @@ from searching import (
     stream,
 )
 
-from crypto.hitsearch import EncodedBlock, Plan, Responder
+from crypto.hitsearch import EncodedBlock, Plan, Requester, Responder
 from crypto.hitsearch.kernel_library import built
+from crypto.hitsearch.keymaking import KeyMaker
+from crypto.hitsearch.seal import shared_context
 from crypto.profiles import SearchProfile
 
 pytestmark = pytest.mark.skipif(not built(), reason="there is no C compiler on this machine")
@@ -99,3 +101,14 @@ def test_a_block_of_one_engine_is_not_for_the_other() -> None:
         responder.answer(responder.prepare(query, stream(0, None)), seal.encode(block), stream(0))
     with pytest.raises(ValueError, match="one array"):
         seal.encode(block, np.zeros(1, dtype=np.uint64))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: str(plan.profile))
+def test_keys_and_probes_are_the_same_bytes(plan: Plan) -> None:
+    requester = Requester.load(plan, bytes(range(32)))
+    by_seal = Requester.load(plan, bytes(range(32)))
+    by_seal._maker = KeyMaker(shared_context(plan), bytes(range(32)), use_kernel=False)
+    assert type(requester._maker.transforms) is not type(by_seal._maker.transforms)
+    assert requester.evaluation_keys() == by_seal.evaluation_keys()
+    probe = random_templates(np.random.default_rng(10), plan.profile, 1)[0]
+    assert requester.encrypt(probe, bytes(32)) == by_seal.encrypt(probe, bytes(32))
