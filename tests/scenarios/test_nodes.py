@@ -39,7 +39,7 @@ async def test_a_hit_and_a_no_hit_with_answers_of_one_size(world: World) -> None
         answered == [*SETUP, "gallery.imported"] + ["query.accepted", "query.answered", "query.claimed"] * 2
     )
     left = [path.name for path in (world.directories["US"] / "exchange").rglob("*") if path.is_file()]
-    assert len(left) == 1, "only the evaluation keys stay"
+    assert len(left) == 3, "only the evaluation keys stay, and the probes for audits"
 
 
 async def test_own_policy_withholds_before_anything_is_encrypted(world: World) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import parties
 from ledgers import (
+    ANSWER,
     AUDITOR,
     COMPUTED,
     REQUESTED,
@@ -20,6 +21,7 @@ from ledgers import (
     counter_random,
     exchange_id,
     intent,
+    reply,
     result,
 )
 
@@ -38,11 +40,14 @@ from protocol.audit.proof import TlogProof, parse_proof
 from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import Seen, verify_ledger
 from protocol.checkpoint import Checkpoint, parse_checkpoint_text
+from protocol.claims import Claim, ClaimSubmission
 from protocol.conflict import Conflict, read_conflict
 from protocol.descriptor import read_descriptor
 from protocol.evidence import LogEvidence
 from protocol.log_policy import parse_policy
+from protocol.messages import sign
 from protocol.payload import PayloadBox, make_entry
+from protocol.statements_claims import ClaimSent
 from protocol.witness import parse_request
 
 KEY = SigningKey.from_seed(bytes(32))
@@ -65,7 +70,21 @@ POLICY = f"log {LOGS[0].verifier.vkey}\nwitness w {CosignatureSigner('w', KEY, 1
 ERASED = r.PayloadsErased(
     exchange_id=exchange_id(1), country="US", leaves=[bytes(32)], legal_basis="article-4", retention_days=365
 )
-STATEMENTS = (intent(1), accepted(1, bytes(32)), answered(1), result(1), claimed(1), ERASED)
+CLAIMED = ClaimSent(
+    **reply(1), answer_hash=ANSWER, block=0, slot=16383, token=65535, claim_hash=bytes([1]) * 32
+)
+STATEMENTS = (intent(1), accepted(1, bytes(32)), answered(1), result(1), claimed(1), ERASED, CLAIMED)
+CLAIM = Claim(
+    **{name: value for name, value in reply(1).items() if name != "agreement"},
+    answer_hash=ANSWER,
+    block=0,
+    slot=1,
+    token=2,
+    claimed_ms=START_MS,
+)
+SUBMISSION = ClaimSubmission(
+    claim=sign(CLAIM, KEY), evidence=EVIDENCE.to_bytes(), seen_size=0, witnessed=None
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +150,12 @@ PARSERS: tuple[Parser, ...] = (
         "private",
         (REQUESTED.to_bytes(), COMPUTED.to_bytes()),
         lambda data: s.parse_private(data, intent(1)).to_bytes(),
+    ),
+    Parser("claim", (CLAIM.to_bytes(),), lambda data: Claim.from_bytes(data).to_bytes()),
+    Parser(
+        "claim-submission",
+        (SUBMISSION.to_bytes(),),
+        lambda data: ClaimSubmission.from_bytes(data).to_bytes(),
     ),
     Parser("payload", (BOX.to_bytes(),), lambda data: PayloadBox.from_bytes(data).to_bytes()),
     Parser("evidence", (EVIDENCE.to_bytes(),), lambda data: LogEvidence.from_bytes(data).to_bytes()),
