@@ -164,13 +164,15 @@ TOLD_APART = 15.0  # of samples of three: by chance once in ten thousand
 ANSWERS = 3
 
 
-def told_apart(scene: Scene, responder: Responder, bits: int, measure: Measure) -> float:
+def told_apart(
+    scene: Scene, responder: Responder, bits: int, measure: Measure, answers: int = ANSWERS
+) -> float:
     """Ask twin galleries with noise, and compare a measure of their answers, of the hits and of the tokens."""
     query = scene.adversary.encrypt_noisy(scene.spread(scene.legal()[0]), dense(bits)(scene))
     prepared = responder.prepare(query, stream(0, None))
     samples = []
     for number, block in enumerate(twins(scene)):
-        streams = [stream(0, ANSWERS * number + i) for i in range(ANSWERS)]
+        streams = [stream(0, answers * number + i) for i in range(answers)]
         samples.append([measure(responder.answer_once(prepared, block, one)) for one in streams])
     first, second = samples
     return max(separation([a[i] for a in first], [b[i] for b in second]) for i in range(2))
