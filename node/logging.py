@@ -34,6 +34,7 @@ FIELDS: Final = frozenset(
     }
 )
 _logger = logging.getLogger("concordat")
+_logger.addHandler(logging.NullHandler())  # a command that has words of its own for people logs nowhere
 
 
 class _JsonLine(logging.Formatter):
