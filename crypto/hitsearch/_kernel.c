@@ -1,8 +1,7 @@
-/* The kernel's entry points: numbers of the scores, from templates and rotated probes in plain arrays.
+/* Entry points of the kernel: tables, transforms, encoded blocks, and sums of products with rotated probes.
  *
  * Orders of words. A polynomial: N words in SEAL's order. A ciphertext: c0 prime by prime, then c1. A block:
- * [prime][line][giant step][baby step][8]; the rotations of a probe: [prime][line][half][baby step][8]. Rows of a
- * scratch area are WIDTH words apart, so that equal places of several rows do not meet in one set of a cache.
+ * [prime][line][giant step][baby step][8]; the rotations of a probe: [prime][line][half][baby step][8].
  */
 #include "_kernel.h"
 
@@ -12,16 +11,7 @@
 #define KERNEL_SOURCE "unknown"
 #endif
 
-static const kernel_operations *use = &kernel_portable;
-
-static size_t degree_of(const kernel_prime *p) { return (size_t)1 << p->log_n; }
-static size_t width_of(const kernel_prime *p) { return degree_of(p) + 8 * LANE; }
-
-static const kernel_prime *row(const kernel_prime *rows, size_t i)
-{
-    size_t bytes = sizeof(kernel_prime) + TABLES * degree_of(rows) * sizeof(uint64_t);
-    return (const kernel_prime *)(const void *)((const char *)rows + i * bytes);
-}
+const kernel_operations *kernel_use = &kernel_portable;
 
 /* What the sources were when this was built. */
 const char *concordat_source(void) { return KERNEL_SOURCE; }
@@ -30,10 +20,10 @@ const char *concordat_source(void) { return KERNEL_SOURCE; }
 void concordat_choose(int best)
 {
     const kernel_operations *other = best ? kernel_avx512() : NULL;
-    use = other ? other : &kernel_portable;
+    kernel_use = other ? other : &kernel_portable;
 }
 
-const char *concordat_running(void) { return use == &kernel_portable ? "portable" : "AVX-512"; }
+const char *concordat_running(void) { return kernel_use == &kernel_portable ? "portable" : "AVX-512"; }
 
 size_t concordat_prime_bytes(uint64_t log_n)
 {
@@ -92,15 +82,15 @@ void concordat_prime(uint64_t q, uint64_t root, uint64_t log_n, kernel_prime *ou
     fill(tables + INVERSES * n, tables + INVERSES_SHOUP * n, power(smallest, q - 2, q), q, log_n);
 }
 
-void concordat_forward(const kernel_prime *p, uint64_t *x) { use->forward(p, x); }
-void concordat_inverse(const kernel_prime *p, uint64_t *x) { use->inverse(p, x); }
+void concordat_forward(const kernel_prime *p, uint64_t *x) { kernel_use->forward(p, x); }
+void concordat_inverse(const kernel_prime *p, uint64_t *x) { kernel_use->inverse(p, x); }
 
 /* A polynomial of small signed coefficients, transformed at each of the primes. */
 void concordat_transform(const kernel_prime *rows, size_t primes, const int32_t *x, uint64_t *out)
 {
     for (size_t i = 0; i < primes; i++, out += degree_of(rows)) {
-        use->lift(row(rows, i), x, out);
-        use->forward(row(rows, i), out);
+        kernel_use->lift(row(rows, i), x, out);
+        kernel_use->forward(row(rows, i), out);
     }
 }
 
@@ -129,7 +119,7 @@ static void diagonals(const kernel_encoding *e, const int8_t *templates, size_t 
     for (size_t j = 0; j < e->baby; j++) {
         uint64_t *x = e->scratch + j * width;
         int32_t *out = e->coefficients + j * degree;
-        use->inverse(e->plain, x);
+        kernel_use->inverse(e->plain, x);
         for (size_t i = 0; i < degree; i++)
             out[i] = (int32_t)((int64_t)x[i] - (x[i] > t / 2 ? (int64_t)t : 0));
     }
@@ -140,8 +130,8 @@ static void transformed(const kernel_encoding *e, size_t prime)
 {
     const kernel_prime *p = row(e->rows, prime);
     for (size_t j = 0; j < e->baby; j++) {
-        use->lift(p, e->coefficients + j * degree_of(p), e->scratch + j * width_of(p));
-        use->forward(p, e->scratch + j * width_of(p));
+        kernel_use->lift(p, e->coefficients + j * degree_of(p), e->scratch + j * width_of(p));
+        kernel_use->forward(p, e->scratch + j * width_of(p));
     }
 }
 
@@ -183,7 +173,7 @@ void concordat_sums(const kernel_encoding *e, const uint64_t *block, size_t prob
                                  .a = block + place * e->giants * step, .b = {probe, probe + step},
                                  .out = {partial_of(partials[i], e, 0, 0, prime) + line * LANE,
                                          partial_of(partials[i], e, 0, 1, prime) + line * LANE}};
-                use->sums(row(e->rows, prime), &s);
+                kernel_use->sums(row(e->rows, prime), &s);
             }
 }
 
@@ -203,7 +193,7 @@ void concordat_sums_once(const kernel_encoding *e, const int8_t *templates, size
                                  .out_vector = LANE, .a = e->scratch, .b = {probe, probe + step},
                                  .out = {partial_of(partials[i], e, giant, 0, prime),
                                          partial_of(partials[i], e, giant, 1, prime)}};
-                use->sums(row(e->rows, prime), &s);
+                kernel_use->sums(row(e->rows, prime), &s);
             }
         }
     }
@@ -216,88 +206,4 @@ void concordat_place(const kernel_encoding *e, const uint64_t *ciphertext, size_
     for (size_t half = 0; half < 2; half++)
         for (size_t place = 0; place < e->levels * lines; place++, ciphertext += LANE)
             memcpy(rotations + (2 * place + half) * step + baby * LANE, ciphertext, LANE * sizeof(uint64_t));
-}
-
-/* A rotation: its permutation, its key, and the division by the special prime afterwards. */
-typedef struct {
-    const kernel_prime *rows, *plain; /* all primes, the special one last; t */
-    size_t levels, special;           /* primes of the ciphertext; place of the special prime */
-    const uint32_t *places;           /* word i of the result comes from here */
-    const uint64_t *key;              /* [prime, with the special one][line][half][digit][8] */
-    size_t digits;                    /* of the key: at least as many as levels */
-    const kernel_drop *drops;         /* division by the special prime, prime by prime */
-    uint64_t *scratch;                /* (5 levels + 6) rows */
-} kernel_rotation;
-
-/* c (coefficients, reduced) minus what makes it divisible by the dropped prime and zero modulo t, divided, at one
- * prime: the number c + k * divisor, k = -c mod t, is what is taken away. The divisor is 1 modulo t. */
-static void divide(const kernel_prime *p, const kernel_drop *d, const uint64_t *c, const uint64_t *k, uint64_t *temporary,
-                   const uint64_t *x, const uint64_t *first, const uint64_t *second, uint64_t *out)
-{
-    use->delta(p, d, c, k, temporary);
-    use->forward(p, temporary);
-    use->finish(p, d, x, temporary, first, second, out);
-}
-
-/* Rotate a ciphertext, and add another to the result unless it is NULL. */
-void concordat_rotate(const kernel_rotation *r, const uint64_t *in, const uint64_t *addend, uint64_t *out)
-{
-    size_t degree = degree_of(r->rows), width = width_of(r->rows), levels = r->levels, polynomial = levels * degree;
-    uint64_t *target = r->scratch, *digits = target + levels * width, *operands = digits + levels * width;
-    uint64_t *products = operands + levels * width, *k = products + 2 * (levels + 1) * width;
-    uint64_t *temporary = k + width, *moved = temporary + width;
-    for (size_t j = 0; j < levels; j++) {
-        const uint64_t *c1 = in + polynomial + j * degree;
-        for (size_t i = 0; i < degree; i++)
-            target[j * width + i] = c1[r->places[i]];
-        memcpy(digits + j * width, target + j * width, degree * sizeof(uint64_t));
-        use->inverse(row(r->rows, j), digits + j * width);
-    }
-    for (size_t i = 0; i <= levels; i++) {
-        size_t prime = i == levels ? r->special : i;
-        const kernel_prime *p = row(r->rows, prime);
-        for (size_t j = 0; j < levels; j++) {
-            uint64_t *operand = operands + j * width;
-            if (j == i) {
-                memcpy(operand, target + j * width, degree * sizeof(uint64_t));
-                continue;
-            }
-            use->reduce(p, digits + j * width, operand);
-            use->forward(p, operand);
-        }
-        const uint64_t *key = r->key + prime * 2 * r->digits * degree;
-        kernel_sums s = {.vectors = degree / LANE, .count = levels,
-                         .a_vector = LANE, .a_term = width, .b_vector = 2 * r->digits * LANE, .b_term = LANE,
-                         .out_vector = LANE, .a = operands, .b = {key, key + r->digits * LANE},
-                         .out = {products + i * width, products + (levels + 1 + i) * width}};
-        use->sums(p, &s);
-    }
-    for (size_t half = 0; half < 2; half++) {
-        uint64_t *product = products + half * (levels + 1) * width, *last = product + levels * width;
-        use->inverse(row(r->rows, r->special), last);
-        use->negate(r->plain, last, k);
-        for (size_t i = 0; i < levels; i++) {
-            size_t place = half * polynomial + i * degree;
-            for (size_t l = 0; half == 0 && l < degree; l++)
-                moved[l] = in[i * degree + r->places[l]];
-            divide(row(r->rows, i), r->drops + i, last, k, temporary, product + i * width, half ? NULL : moved,
-                   addend ? addend + place : NULL, out + place);
-        }
-    }
-}
-
-/* Drop the last of so many primes. Scratch: 3 rows. */
-void concordat_drop(const kernel_prime *rows, const kernel_prime *plain, size_t levels, const kernel_drop *drops,
-                    const uint64_t *in, uint64_t *scratch, uint64_t *out)
-{
-    size_t degree = degree_of(rows), width = width_of(rows);
-    uint64_t *last = scratch, *k = last + width, *temporary = k + width;
-    for (size_t half = 0; half < 2; half++) {
-        const uint64_t *x = in + half * levels * degree;
-        memcpy(last, x + (levels - 1) * degree, degree * sizeof(uint64_t));
-        use->inverse(row(rows, levels - 1), last);
-        use->negate(plain, last, k);
-        for (size_t i = 0; i + 1 < levels; i++, out += degree)
-            divide(row(rows, i), drops + i, last, k, temporary, x + i * degree, NULL, NULL, out);
-    }
 }

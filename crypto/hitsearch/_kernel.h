@@ -61,10 +61,22 @@ typedef struct {
     /* out = (x - y) * inverse (+ first) (+ second), all below q */
     void (*finish)(const kernel_prime *p, const kernel_drop *d, const uint64_t *x, const uint64_t *y,
                    const uint64_t *first, const uint64_t *second, uint64_t *out);
+    void (*add)(const kernel_prime *p, uint64_t *x, const uint64_t *y);        /* x += y, all below q */
 } kernel_operations;
 
 extern const kernel_operations kernel_portable;
+extern const kernel_operations *kernel_use; /* what runs */
 const kernel_operations *kernel_avx512(void); /* NULL where the processor or the compiler has it not */
+
+static inline size_t degree_of(const kernel_prime *p) { return (size_t)1 << p->log_n; }
+/* Distance of two rows of a scratch area: equal places of several rows must not meet in one set of a cache. */
+static inline size_t width_of(const kernel_prime *p) { return degree_of(p) + 8 * LANE; }
+
+static inline const kernel_prime *row(const kernel_prime *rows, size_t i)
+{
+    size_t bytes = sizeof(kernel_prime) + TABLES * degree_of(rows) * sizeof(uint64_t);
+    return (const kernel_prime *)(const void *)((const char *)rows + i * bytes);
+}
 
 static inline uint64_t high_of(uint64_t a, uint64_t b)
 {

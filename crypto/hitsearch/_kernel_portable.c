@@ -17,15 +17,48 @@ static inline void unbutterfly(uint64_t *x, uint64_t *y, uint64_t w, uint64_t w_
     *y = times_shoup(a - b + 2 * q, w, w_shoup, q);
 }
 
+/* Two levels at once over all groups of so many: quarters of each group against each other. */
+static inline void pass(const uint64_t *w, const uint64_t *shoup, uint64_t *x, size_t n, size_t groups, uint64_t q)
+{
+    size_t quarter = n / groups / 4;
+    for (size_t g = groups; g < 2 * groups; g++, x += 4 * quarter)
+        for (size_t j = 0; j < quarter; j++) {
+            uint64_t a = x[j], b = x[j + quarter], c = x[j + 2 * quarter], d = x[j + 3 * quarter];
+            butterfly(&a, &c, w[g], shoup[g], q);
+            butterfly(&b, &d, w[g], shoup[g], q);
+            butterfly(&a, &b, w[2 * g], shoup[2 * g], q);
+            butterfly(&c, &d, w[2 * g + 1], shoup[2 * g + 1], q);
+            x[j] = a, x[j + quarter] = b, x[j + 2 * quarter] = c, x[j + 3 * quarter] = d;
+        }
+}
+
+static inline void unpass(const uint64_t *w, const uint64_t *shoup, uint64_t *x, size_t n, size_t groups, uint64_t q)
+{
+    size_t quarter = n / groups / 4;
+    for (size_t g = groups; g < 2 * groups; g++, x += 4 * quarter)
+        for (size_t j = 0; j < quarter; j++) {
+            uint64_t a = x[j], b = x[j + quarter], c = x[j + 2 * quarter], d = x[j + 3 * quarter];
+            unbutterfly(&a, &b, w[2 * g], shoup[2 * g], q);
+            unbutterfly(&c, &d, w[2 * g + 1], shoup[2 * g + 1], q);
+            unbutterfly(&a, &c, w[g], shoup[g], q);
+            unbutterfly(&b, &d, w[g], shoup[g], q);
+            x[j] = a, x[j + quarter] = b, x[j + 2 * quarter] = c, x[j + 3 * quarter] = d;
+        }
+}
+
 static void forward(const kernel_prime *p, uint64_t *x)
 {
     const uint64_t *w = table_of(p, ROOTS), *shoup = table_of(p, ROOTS_SHOUP);
-    size_t n = (size_t)1 << p->log_n;
+    size_t n = (size_t)1 << p->log_n, groups = 1;
     uint64_t q = p->q;
-    for (size_t groups = 1, gap = n / 2; gap >= 1; groups *= 2, gap /= 2)
-        for (size_t i = 0; i < groups; i++)
-            for (size_t j = 2 * i * gap; j < (2 * i + 1) * gap; j++)
-                butterfly(x + j, x + j + gap, w[groups + i], shoup[groups + i], q);
+    if (p->log_n % 2) {
+        for (size_t j = 0; j < n / 2; j++)
+            butterfly(x + j, x + n / 2 + j, w[1], shoup[1], q);
+        groups = 2;
+    }
+    for (; groups < n / 4; groups *= 4)
+        pass(w, shoup, x, n, groups, q);
+    pass(w, shoup, x, n, n / 4, q); /* the compiler sees that its quarters are single words */
     for (size_t j = 0; j < n; j++)
         x[j] = less(less(x[j], 2 * q), q);
 }
@@ -35,10 +68,11 @@ static void inverse(const kernel_prime *p, uint64_t *x)
     const uint64_t *w = table_of(p, INVERSES), *shoup = table_of(p, INVERSES_SHOUP);
     size_t n = (size_t)1 << p->log_n;
     uint64_t q = p->q;
-    for (size_t groups = n / 2, gap = 1; groups >= 1; groups /= 2, gap *= 2)
-        for (size_t i = 0; i < groups; i++)
-            for (size_t j = 2 * i * gap; j < (2 * i + 1) * gap; j++)
-                unbutterfly(x + j, x + j + gap, w[groups + i], shoup[groups + i], q);
+    for (size_t groups = n / 4; groups >= 1; groups /= 4)
+        unpass(w, shoup, x, n, groups, q);
+    if (p->log_n % 2)
+        for (size_t j = 0; j < n / 2; j++)
+            unbutterfly(x + j, x + n / 2 + j, w[1], shoup[1], q);
     for (size_t j = 0; j < n; j++)
         x[j] = less(times_shoup(x[j], p->n_inverse, p->n_inverse_shoup, q), q);
 }
@@ -100,4 +134,10 @@ static void finish(const kernel_prime *p, const kernel_drop *d, const uint64_t *
     }
 }
 
-const kernel_operations kernel_portable = {forward, inverse, sums, reduce, lift, negate, delta, finish};
+static void add(const kernel_prime *p, uint64_t *x, const uint64_t *y)
+{
+    for (size_t j = 0; j < (size_t)1 << p->log_n; j++)
+        x[j] = less(x[j] + y[j], p->q);
+}
+
+const kernel_operations kernel_portable = {forward, inverse, sums, reduce, lift, negate, delta, finish, add};

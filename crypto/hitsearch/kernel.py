@@ -8,6 +8,7 @@ Source: specs/kernel.md.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from crypto.hitsearch.kernel_library import (
     LANE,
     ROW_SPARE,
     Encoding,
-    Rotation,
+    Switch,
     address,
     aligned,
     library,
@@ -95,15 +96,16 @@ class Kernel:
             raise ValueError("the kernel is not built, or not for these parameters")
         self._rows = _rows(self.primes, self.degree)
         self._plain = _rows((plan.plain_modulus,), self.degree)
-        left = self.primes[: self.level]
-        self._special_drops = drops(plan.special_prime, left, plan.plain_modulus)
-        self._last_drops = drops(left[-1], left[:-1], plan.plain_modulus)
+        data, t = plan.data_primes, plan.plain_modulus
+        self._special_drops = drops(plan.special_prime, data, t)
+        self._last_drops = {
+            level: drops(data[level - 1], data[: level - 1], t) for level in range(2, len(data) + 1)
+        }
         self._slot_places = slot_places(self.degree)
         babies, giants, lines = plan.baby_steps, plan.giant_steps, self.degree // LANE
         self.block_shape = (self.level, lines, giants, babies, LANE)
         self._rotations_shape = (self.level, lines, 2, babies, LANE)
         self._partials_shape = (giants, 2, self.level, self.degree)
-        self._ciphertext_shape = (2, self.level, self.degree)
         self.key_shape = (plan.levels + 1, lines, 2, plan.levels, LANE)
 
     # -- transforms --
@@ -119,60 +121,110 @@ class Kernel:
         library().concordat_transform(self._rows.ctypes.data, primes, place, out.ctypes.data)
         return out
 
-    def slots_transform(self, values: Slots, primes: int) -> Words:
-        """The same for a plaintext that is given by its slots."""
+    def coefficients(self, values: Slots) -> Slots:
+        """The coefficients, between -t/2 and t/2, of the plaintext with these slots."""
         t = self.plan.plain_modulus
         words = aligned((self.degree,))
         words[self._slot_places] = (values % t).astype(np.uint64)
         library().concordat_inverse(self._plain.ctypes.data, words.ctypes.data)
         signed = words.astype(np.int64)
-        return self.transform(np.where(signed > t // 2, signed - t, signed), primes)
+        return np.where(signed > t // 2, signed - t, signed)
 
-    # -- rotations --
+    def slots_transform(self, values: Slots, primes: int) -> Words:
+        """The transform of a plaintext that is given by its slots."""
+        return self.transform(self.coefficients(values), primes)
 
-    def rotation_key(self, digits: list[Words], steps: int) -> RotationKey:
-        """A key of a row rotation, from the words of its digits."""
+    # -- ciphertexts: arrays of shape (2, level, degree) --
+
+    def switch_key(self, digits: list[Words]) -> Words:
+        """A key from the words of its digits, in the order in which the kernel reads it."""
         primes, lines, halves, count, _ = self.key_shape
         words = aligned(self.key_shape)
         for digit, pair in zip(range(count), digits, strict=True):
             words[:, :, :, digit] = pair.reshape(halves, primes, lines, LANE).transpose(1, 2, 0, 3)
-        return RotationKey(self, words, steps)
+        return words
+
+    def rotation_key(self, digits: list[Words], steps: int) -> RotationKey:
+        """A key of a row rotation."""
+        places = automorphism_places(rotation_element(steps, self.degree), self.degree)
+        return RotationKey(self.switch_key(digits), places)
 
     def rotate(self, value: Words, key: RotationKey, addend: Words | None = None) -> Words:
         """Rotate both rows of a ciphertext to the left, and add another ciphertext."""
-        shape = self._ciphertext_shape
+        shape = self._shape(value)
         out = aligned(shape)
-        scratch = self._scratch(5 * self.level + 6)
-        parts = Rotation(
-            self._rows.ctypes.data,
-            self._plain.ctypes.data,
-            self.level,
-            self.plan.levels,
-            address(key.places, (self.degree,), np.uint32),
-            address(key.words, self.key_shape, np.uint64),
-            self.plan.levels,
-            self._special_drops.ctypes.data,
-            scratch.ctypes.data,
-        )
+        parts, _scratch = self._switch(shape[1], key.words)
+        places = address(key.places, (self.degree,), np.uint32)
         other = None if addend is None else address(addend, shape, np.uint64)
-        place = address(value, shape, np.uint64)
-        library().concordat_rotate(ctypes.byref(parts), place, other, out.ctypes.data)
+        source = address(value, shape, np.uint64)
+        library().concordat_rotate(ctypes.byref(parts), places, source, other, out.ctypes.data)
         return out
 
+    def product(self, left: Words, right: Words, key: Words) -> Words:
+        """The product of two ciphertexts, relinearised."""
+        shape = self._shape(left)
+        out = aligned(shape)
+        parts, _scratch = self._switch(shape[1], key)
+        first, second = (address(one, shape, np.uint64) for one in (left, right))
+        library().concordat_product(ctypes.byref(parts), first, second, out.ctypes.data)
+        return out
+
+    def times(self, value: Words, plain: Words) -> Words:
+        """A ciphertext times a transformed plaintext, or times a number that is given at each prime."""
+        shape = self._shape(value)
+        out, source = aligned(shape), address(value, shape, np.uint64)
+        if plain.ndim == 1:
+            plain, lengths = np.repeat(plain, LANE), (LANE, 0)
+            factor = address(plain, (shape[1] * LANE,), np.uint64)
+        else:
+            lengths = (self.degree, LANE)
+            factor = address(plain, shape[1:], np.uint64)
+        library().concordat_times(self._rows.ctypes.data, shape[1], source, factor, *lengths, out.ctypes.data)
+        return out
+
+    def add_into(self, total: Words, term: Words) -> Words:
+        """Add a ciphertext, or a transformed plaintext, into a ciphertext."""
+        shape = self._shape(total)
+        target = address(total, shape, np.uint64, written=True)
+        halves = 2 if term.ndim == 3 else 1
+        source = address(term, shape if halves == 2 else shape[1:], np.uint64)
+        library().concordat_add(self._rows.ctypes.data, shape[1], halves, target, source)
+        return total
+
     def drop(self, value: Words) -> Words:
-        """Switch a ciphertext at the level of the search down by one prime."""
-        place = address(value, self._ciphertext_shape, np.uint64)
-        out, scratch = aligned((2, self.level - 1, self.degree)), self._scratch(3)
+        """Switch a ciphertext down by one prime."""
+        shape = self._shape(value)
+        out, scratch = aligned((2, shape[1] - 1, self.degree)), self._scratch(3)
         library().concordat_drop(
             self._rows.ctypes.data,
             self._plain.ctypes.data,
-            self.level,
-            self._last_drops.ctypes.data,
-            place,
+            shape[1],
+            self._last_drops[shape[1]].ctypes.data,
+            address(value, shape, np.uint64),
             scratch.ctypes.data,
             out.ctypes.data,
         )
         return out
+
+    def _shape(self, value: Words) -> tuple[int, int, int]:
+        level = value.shape[1] if value.ndim == 3 else 0
+        if not 2 <= level <= self.plan.levels:
+            raise ValueError("the kernel computes at two primes or more")
+        return (2, level, self.degree)
+
+    def _switch(self, level: int, key: Words) -> tuple[Switch, Words]:
+        scratch = self._scratch(7 * level + 4)
+        parts = Switch(
+            self._rows.ctypes.data,
+            self._plain.ctypes.data,
+            level,
+            self.plan.levels,
+            address(key, self.key_shape, np.uint64),
+            self.plan.levels,
+            self._special_drops.ctypes.data,
+            scratch.ctypes.data,
+        )
+        return parts, scratch
 
     def _scratch(self, rows: int) -> Words:
         return aligned((rows, self.degree + ROW_SPARE))
@@ -182,8 +234,7 @@ class Kernel:
     def rotations(self, probe: Words, key: RotationKey | None) -> Rotations:
         """The probe rotated by 0, 1, 2, ...: the words of all, as the sums read them."""
         plan, result = self.plan, aligned(self._rotations_shape)
-        current = aligned(self._ciphertext_shape)
-        current[:] = probe.reshape(self._ciphertext_shape)
+        current = np.ascontiguousarray(probe).reshape(2, self.level, self.degree)
         encoding, _ = self._encoding()
         for baby in range(plan.baby_steps):
             if baby and key is not None:
@@ -258,9 +309,9 @@ class Kernel:
         return parts, (coefficients, scratch)
 
 
+@dataclass(frozen=True)
 class RotationKey:
     """The words of one rotation key, and the permutation that goes with it."""
 
-    def __init__(self, kernel: Kernel, words: Words, steps: int) -> None:
-        self.words = words
-        self.places = automorphism_places(rotation_element(steps, kernel.degree), kernel.degree)
+    words: Words
+    places: NDArray[np.uint32]

@@ -44,13 +44,12 @@ class Encoding(ctypes.Structure):
     )
 
 
-class Rotation(ctypes.Structure):
+class Switch(ctypes.Structure):
     _fields_ = (
         ("rows", ctypes.c_void_p),
         ("plain", ctypes.c_void_p),
         ("levels", ctypes.c_size_t),
         ("special", ctypes.c_size_t),
-        ("places", ctypes.c_void_p),
         ("key", ctypes.c_void_p),
         ("digits", ctypes.c_size_t),
         ("drops", ctypes.c_void_p),
@@ -95,7 +94,10 @@ def loaded(path: Path) -> Any:
         "sums": [pointer, pointer, size, pointer, pointer],
         "sums_once": [pointer, pointer, size, pointer, pointer],
         "place": [pointer, pointer, size, pointer],
-        "rotate": [pointer, pointer, pointer, pointer],
+        "rotate": [pointer, pointer, pointer, pointer, pointer],
+        "product": [pointer, pointer, pointer, pointer],
+        "times": [pointer, size, pointer, pointer, size, size, pointer],
+        "add": [pointer, size, size, pointer, pointer],
         "drop": [pointer, pointer, size, pointer, pointer, pointer, pointer],
     }
     for name, arguments in signatures.items():

@@ -1,4 +1,4 @@
-"""The scores of one block: by the kernel where it is built, by SEAL elsewhere, to the same words.
+"""The scores of a block, and arithmetic with them: by the kernel where it is built, else by SEAL, to the same words.
 
 Source: specs/matching.md, section 3; specs/kernel.md.
 """
@@ -18,6 +18,7 @@ from crypto.hitsearch.keyset import rotation_element
 from crypto.hitsearch.packing import Words, diagonals
 from crypto.hitsearch.parameters import Plan
 from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext
+from crypto.hitsearch.word_arithmetic import WordArithmetic
 
 Templates = NDArray[np.int8]
 Observer = Callable[[str], None]
@@ -37,10 +38,19 @@ class EncodedBlock:
 
 
 class ScoreEngine(Protocol):
-    """What turns a probe and blocks into scores."""
+    """What turns a probe and blocks into scores.
+
+    Attributes:
+        name: In a few words.
+        encoded_shape: Of a block as one array, if it has that form.
+        arithmetic: ``seal.Bgv``, or what takes its place: scores are ciphertexts of this.
+        relinearisation: The key that its products take.
+    """
 
     name: str
     encoded_shape: tuple[int, ...] | None
+    arithmetic: Bgv | WordArithmetic
+    relinearisation: Any
 
     def rotations(self, probe: Ciphertext) -> Any:
         """The baby steps: the probe, at the level of the search, in all its small rotations."""
@@ -53,19 +63,26 @@ class ScoreEngine(Protocol):
     ) -> list[Ciphertext]:
         """For each probe: scale times the score of every slot's candidate, one prime dropped."""
 
+    def ciphertext(self, value: Any) -> Ciphertext:
+        """A result of the arithmetic as SEAL's ciphertext."""
 
-def engine_for(plan: Plan, bgv: Bgv, keys: dict[int, list[Words]], *, use_kernel: bool) -> ScoreEngine:
+
+def engine_for(
+    plan: Plan, bgv: Bgv, keys: dict[int, list[Words]], relinearisation: Any, *, use_kernel: bool
+) -> ScoreEngine:
     """The kernel's engine if it is built and wanted, and SEAL's otherwise.
 
     Args:
         plan: Of both.
         bgv: Where the scores go.
-        keys: Words of the digits of each rotation key at the top level, by Galois element.
+        keys: Words of the digits of each key at the top level, by Galois element; 0 is the relinearisation key.
+        relinearisation: The latter as SEAL has it.
         use_kernel: False for SEAL in any case.
     """
     if use_kernel and usable(plan):
         return KernelEngine(plan, bgv, keys)
-    return SealEngine(plan, bgv, keys)
+    rotations = {element: digits for element, digits in keys.items() if element}
+    return SealEngine(plan, bgv, bgv.load_galois_keys(rotations), relinearisation)
 
 
 class KernelEngine:
@@ -76,6 +93,8 @@ class KernelEngine:
         self._bgv, self._plan = bgv, plan
         self._kernel = Kernel(plan)
         self.encoded_shape: tuple[int, ...] | None = self._kernel.block_shape
+        self.arithmetic: Bgv | WordArithmetic = WordArithmetic(self._kernel)
+        self.relinearisation: Any = self._kernel.switch_key(keys[0])
 
         def key(steps: int) -> RotationKey | None:
             digits = keys.get(rotation_element(steps, plan.degree))
@@ -102,10 +121,10 @@ class KernelEngine:
         else:
             partials = self._kernel.sums_once(list(probes), block)
         observe("giant steps")
-        level = self._plan.search_level - 1
-        return [
-            self._bgv.load_full(self._kernel.total(one, self._giant).reshape(-1), level) for one in partials
-        ]
+        return [self._kernel.total(one, self._giant) for one in partials]
+
+    def ciphertext(self, value: Any) -> Ciphertext:
+        return self._bgv.load_full(value.reshape(-1), value.shape[1])
 
 
 class SealEngine:
@@ -114,9 +133,13 @@ class SealEngine:
     name = "SEAL"
     encoded_shape: tuple[int, ...] | None = None
 
-    def __init__(self, plan: Plan, bgv: Bgv, keys: dict[int, list[Words]]) -> None:
-        self._bgv, self._plan = bgv, plan
-        self._galois = bgv.load_galois_keys(keys)
+    def __init__(self, plan: Plan, bgv: Bgv, galois: Any, relinearisation: Any) -> None:
+        self._bgv, self._plan, self._galois = bgv, plan, galois
+        self.arithmetic: Bgv | WordArithmetic = bgv
+        self.relinearisation = relinearisation
+
+    def ciphertext(self, value: Any) -> Ciphertext:
+        return value
 
     def rotations(self, probe: Ciphertext) -> tuple[Ciphertext, ...]:
         rotations = [probe]

@@ -14,7 +14,7 @@ class Watched(Responder):
         self.measured: dict[str, float] = {}
         self._requester = requester
         self._guarding = False
-        super().__init__(plan, requester.evaluation_keys())
+        super().__init__(plan, requester.evaluation_keys(), use_kernel=False)  # so that all is SEAL's
         original = self._bgv.product
 
         def product(left: object, right: object, keys: object, *, drop: bool = True) -> object:
