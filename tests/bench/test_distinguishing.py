@@ -29,7 +29,7 @@ def test_two_galleries_by_their_noise(book: Any) -> None:
     figures: dict[str, Any] = {"answers of each gallery": ANSWERS}
     without = told_apart(scene, NoFlooding(scene.plan, scene.keys), 44, measure, ANSWERS // 4)
     figures["without flooding, standard errors apart"] = without
-    for name, bits in (("honest noise", 18), ("the most noise that is read", 27)):
+    for name, bits in (("as much again as an honest probe", 25), ("all that is read", 27)):
         found = told_apart(scene, scene.responder, bits, measure, ANSWERS)
         figures[f"with flooding, {name}, standard errors apart"] = found
         assert found < TOLD_APART / 3

@@ -35,7 +35,7 @@ class Listener:
     asking: Daemon
     answering: Daemon
     jobs: list[SearchJob] = field(default_factory=list)
-    opened: list[list[list[int]]] = field(default_factory=list)
+    opened: list[list[list[tuple[int, int]]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         search, open_answer = self.answering.engine.search, self.asking.engine.open_answer
@@ -44,7 +44,7 @@ class Listener:
             self.jobs.append(job)
             return await search(job, *callbacks)
 
-        async def heard_open(*arguments: Any) -> list[list[int]]:
+        async def heard_open(*arguments: Any) -> list[list[tuple[int, int]]]:
             slots = await open_answer(*arguments)
             self.opened.append(slots)
             return slots
@@ -68,7 +68,7 @@ class Listener:
         names = [
             load_records(block, storage)[slot]
             for block, slots in zip(job.blocks, opened, strict=True)
-            for slot in slots
+            for slot, _ in slots
         ]
         records = sorted(int(name) for name in names if name is not None)
         return Heard(result, records, len(names))
