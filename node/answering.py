@@ -348,6 +348,7 @@ class Answering(Driver[ResponderSession]):
             exchange_id=command.exchange_id,
             seed=seed,
             blocks=tuple(blocks),
+            peer=self.store.peer_of(key),
         )
         return _Search(job, gallery.commitment, gallery.records)
 

@@ -1,34 +1,34 @@
-"""The search engine: a pool of worker processes on this machine.
+"""The search engine: worker processes on this machine, what they share, and who is next.
 
-SEAL holds the interpreter's lock, so work runs in processes, and the event loop always answers. Each worker
-is a pool of its own: a block goes to the same worker every time (its caches stay warm and the pool's memory
-budget is not spent twice), and a crash takes down one worker, whose lost piece of work is tried once more.
+SEAL holds the interpreter's lock, so work runs in processes, and the event loop always answers. A free worker takes
+the next piece of work: one block of one search, or something short. Pieces are fair between peers (``Lanes``), and
+encoded blocks lie in memory that all workers map (``Shelf``). A crash takes down one worker, whose lost piece of work
+is tried once more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from crypto.errors import InputError, PeerFault
 from crypto.profiles import SearchProfile
 from node import engine_worker as worker
 from node.blocks import BlockRef
-from node.engine_worker import Scheme
+from node.encoded import Place, Shelf
+from node.engine_slot import Slot
+from node.engine_worker import Memory, Scheme, encoded_bytes, prepared_bytes
 from node.errors import WorkerLost
-from node.logging import log
+from node.lanes import FIRST, IDLE, Lanes
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
+OWN: Final = ""
+"""The lane of this node's own long work: making sets of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class SearchJob:
         query: The encrypted probe.
         seed: 32 fresh random bytes; every mask of the answer comes from them.
         blocks: In the order in which the answer lists them.
+        peer: Who asked: workers are shared fairly between peers.
     """
 
     search: SearchProfile
@@ -50,79 +51,33 @@ class SearchJob:
     exchange_id: bytes
     seed: bytes
     blocks: tuple[BlockRef, ...]
+    peer: str = OWN
 
 
-class _Slot:
-    """One worker process and the pipe to it, started again after a crash.
-
-    The pool of the standard library is not used: when a worker dies while a large piece of work is on its way,
-    the thread that writes it waits for ever. Here each end of the pipe is held by one process alone, so a dead
-    worker is an end of file.
-    """
-
-    def __init__(self, number: int, scheme: Scheme, seal_key: bytes, memory_bytes: int) -> None:
-        self._number = number
-        self._arguments = (scheme, seal_key, memory_bytes, os.getpid())
-        # One thread: calls of one worker wait for each other here, in their order.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{number}")
-        self._process: SpawnProcess | None = None
-        self._pipe: Connection | None = None
-        self._closed = False
+@dataclass(slots=True)
+class _Piece:
+    work: Callable[[Slot], Awaitable[Any]]
+    lane: Hashable
+    result: asyncio.Future[Any]
+    job: Hashable | None = None
+    cost: int = 1
 
     @property
-    def pid(self) -> int | None:
-        process = self._process
-        return None if process is None else process.pid
+    def is_dropped(self) -> bool:
+        return self.result.done()
 
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._call, function, arguments)
 
-    def _call(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        try:
-            pipe = self._pipe or self._start()
-            pipe.send((function, arguments))
-            good, value = pipe.recv()
-        except (EOFError, OSError):
-            if not self._closed:
-                log("worker lost", level="warning", worker=self._number)
-            self._drop()
-            raise WorkerLost(f"worker {self._number} died") from None
-        if not good:
-            raise value
-        return cast(T, value)
+@dataclass(slots=True)
+class _Counted:
+    """Calls ``report(done, all)`` after each of so many steps."""
 
-    def _start(self) -> Connection:
-        if self._closed:
-            raise EOFError
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=worker.main, args=(theirs, *self._arguments), daemon=True)
-        process.start()
-        theirs.close()
-        self._process, self._pipe = process, ours
-        return ours
+    total: int
+    report: Progress
+    done: int = field(default=0)
 
-    def _drop(self) -> None:
-        process, pipe = self._process, self._pipe
-        self._process = self._pipe = None
-        if pipe is not None:
-            pipe.close()
-        if process is not None:
-            process.kill()
-            process.join()
-            process.close()
-
-    async def close(self) -> None:
-        """Stop at once: a block half done is worth nothing."""
-        self._closed = True
-        process = self._process
-        if process is not None:
-            with contextlib.suppress(ValueError, OSError):
-                process.kill()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._drop)
-        self._thread.shutdown()
+    def step(self) -> None:
+        self.done += 1
+        self.report(self.done, self.total)
 
 
 class Engine:
@@ -132,17 +87,30 @@ class Engine:
         scheme: The encrypted search. A served node always passes the real one.
         seal_key: Storage key of the gallery's blocks.
         workers: Number of processes.
-        memory_bytes: For keys and encoded blocks, all workers together.
+        memory_bytes: For encoded blocks, keys and queries that are being answered, all workers together.
     """
 
     def __init__(self, scheme: Scheme, seal_key: bytes, workers: int, memory_bytes: int) -> None:
-        self._slots = [_Slot(i, scheme, seal_key, memory_bytes // workers) for i in range(workers)]
-        self._turn = 0
+        self._scheme = scheme
+        self._shelf = Shelf(memory_bytes * 5 // 8)
+        share = memory_bytes * 3 // 16
+        memory = Memory(share // workers, share // workers)
+        encoded = (self._shelf.descriptor, self._shelf.limit)
+        self._slots = [Slot(i, scheme, seal_key, memory, encoded) for i in range(workers)]
+        self._free = list(reversed(self._slots))
+        self._lanes: Lanes[_Piece] = Lanes(share // workers)
+        self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def worker_pids(self) -> list[int]:
         """Processes that are up."""
         return [slot.pid for slot in self._slots if slot.pid is not None]
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Memory of the encoded blocks."""
+        return self._shelf.bytes_used
 
     async def start(self) -> None:
         """Start all workers now, so that the first query does not wait for them."""
@@ -150,74 +118,115 @@ class Engine:
 
     async def close(self) -> None:
         """Stop all workers."""
+        self._closed = True
+        for piece in self._lanes.clear():
+            piece.result.cancel()
         await asyncio.gather(*(slot.close() for slot in self._slots))
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._shelf.close()
 
-    def _next(self) -> _Slot:
-        self._turn = (self._turn + 1) % len(self._slots)
-        return self._slots[self._turn]
+    # Who is next
 
-    async def _twice(self, slot: _Slot, function: Callable[..., T], *arguments: Any) -> T:
+    async def _do(
+        self, lane: Hashable, work: Callable[[Slot], Awaitable[T]], job: Hashable | None = None, cost: int = 1
+    ) -> T:
+        """Wait for a worker, and for what it makes of a piece of work."""
+        if self._closed:
+            raise WorkerLost("the engine has stopped")
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._lanes.add(_Piece(work, lane, result, job, cost))
+        self._give_out()
+        return await result
+
+    def _give_out(self) -> None:
+        while self._free and (piece := self._lanes.take()) is not None:
+            task = asyncio.create_task(self._run(self._free.pop(), piece))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run(self, slot: Slot, piece: _Piece) -> None:
         try:
-            return await slot.call(function, *arguments)
-        except WorkerLost:
-            return await slot.call(function, *arguments)
+            value = await piece.work(slot)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the piece
+            if not piece.result.done():
+                piece.result.set_exception(error)
+        else:
+            if not piece.result.done():
+                piece.result.set_result(value)
+        finally:
+            self._free.append(slot)
+            self._give_out()
+
+    async def _twice(self, lane: Hashable, function: Callable[..., T], *arguments: Any) -> T:
+        async def work(slot: Slot) -> T:
+            try:
+                return await slot.call(function, *arguments)
+            except WorkerLost:
+                return await slot.call(function, *arguments)
+
+        return await self._do(lane, work)
+
+    # What can be done
 
     async def check_keys(self, search: SearchProfile, keys_path: Path, keys_hash: bytes) -> None:
         """Load uploaded evaluation keys in a worker; raises ``BadKeys``."""
-        await self._twice(self._next(), worker.check_keys, search, keys_path, keys_hash)
+        await self._twice(FIRST, worker.check_keys, search, keys_path, keys_hash)
 
     async def warm(self, search: SearchProfile, keys_path: Path, keys_hash: bytes, block: BlockRef) -> None:
-        """Load the keys and encode the block in the worker that will search it, within its memory budget."""
-        slot = self._slots[block.index % len(self._slots)]
-        await slot.call(worker.warm_block, search, keys_path, keys_hash, block)
+        """Load the keys in every worker; encode the block, within the memory, when there is nothing else to do."""
+
+        async def work(slot: Slot) -> None:
+            if self._shelf.has_room(_key(search, block), encoded_bytes(search, self._scheme)):
+                await self._on_shelf(
+                    search,
+                    block,
+                    lambda place: slot.call(worker.warm_block, search, keys_path, keys_hash, block, place),
+                )
+
+        await asyncio.gather(
+            *(slot.call(worker.check_keys, search, keys_path, keys_hash) for slot in self._slots)
+        )
+        await self._do(IDLE, work)
 
     async def make_sets(
         self, search: SearchProfile, secrets: Sequence[bytes | None], progress: Progress
     ) -> list[tuple[bytes, bytes] | None]:
         """Make the key sets of these secrets, of fresh ones for None; secret and hash of each, in order.
 
-        Each worker has one set to make at a time, so that queries come in between. A secret that makes no keys
-        gives None.
+        Queries of peers come in between. A secret that makes no keys gives None.
         """
-        made: list[tuple[bytes, bytes] | None] = [None] * len(secrets)
-        left = iter(enumerate(secrets))
-        done = 0
+        counted = _Counted(len(secrets), progress)
 
-        async def work(slot: _Slot) -> None:
-            nonlocal done
-            for index, secret in left:
-                # A peer's secret may be anything; what is wrong with it is the caller's to say.
-                with contextlib.suppress(PeerFault, InputError):
-                    made[index] = await self._twice(slot, worker.make_set, search, secret)
-                done += 1
-                progress(done, len(secrets))
+        async def one(secret: bytes | None) -> tuple[bytes, bytes] | None:
+            made = None
+            # A peer's secret may be anything; what is wrong with it is the caller's to say.
+            with suppress(PeerFault, InputError):
+                made = await self._twice(OWN, worker.make_set, search, secret)
+            counted.step()
+            return made
 
-        tasks = [asyncio.create_task(work(slot)) for slot in self._slots]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-        return made
+        return await _all([one(secret) for secret in secrets])
 
     async def write_set(self, search: SearchProfile, secret: bytes, path: Path) -> int:
         """Make the evaluation keys of a secret again, in a file; their length."""
-        return await self._next().call(worker.write_set, search, secret, path)
+        return await self._do(FIRST, lambda slot: slot.call(worker.write_set, search, secret, path))
 
     async def encrypt(self, search: SearchProfile, secret: bytes, template: Any) -> bytes:
         """Encrypt one template."""
-        return await self._twice(self._next(), worker.encrypt, search, secret, template)
+        return await self._twice(FIRST, worker.encrypt, search, secret, template)
 
     async def open_answer(
         self, search: SearchProfile, secret: bytes, blocks: list[bytes]
     ) -> list[list[tuple[int, int]]]:
         """Slot and token of the hits, block by block."""
-        return await self._twice(self._next(), worker.open_answer, search, secret, blocks)
+        return await self._twice(FIRST, worker.open_answer, search, secret, blocks)
 
     async def search(
         self, job: SearchJob, progress: Progress, retried: Callable[[int], None] = lambda _: None
     ) -> list[bytes]:
         """Answer all blocks of a job, in its order; calls ``progress(done, all)`` after each.
+
+        When it is cancelled, no further block begins.
 
         Args:
             job: What is searched.
@@ -228,25 +237,68 @@ class Engine:
             BadKeys, BadCiphertext: The requester's input does not load.
             WorkerLost: A worker died twice at the same block.
         """
-        done = 0
+        counted = _Counted(len(job.blocks), progress)
+        name = object()
 
-        async def one(block: BlockRef) -> bytes:
-            nonlocal done
-            slot = self._slots[block.index % len(self._slots)]
+        async def answer(slot: Slot, block: BlockRef, attempt: int) -> bytes:
             fixed = (job.search, job.keys_path, job.keys_hash, job.query, block, job.seed, job.exchange_id)
+            return await self._on_shelf(
+                job.search, block, lambda place: slot.call(worker.search_block, *fixed, attempt, place)
+            )
+
+        async def both(slot: Slot, block: BlockRef) -> bytes:
             try:
-                answer = await slot.call(worker.search_block, *fixed, 0)
+                return await answer(slot, block, 0)
             except WorkerLost:
                 retried(block.index)
                 # Another attempt number: the masks of a lost attempt are never used again.
-                answer = await slot.call(worker.search_block, *fixed, 1)
-            done += 1
-            progress(done, len(job.blocks))
-            return answer
+                return await answer(slot, block, 1)
 
-        tasks = [asyncio.create_task(one(block)) for block in job.blocks]
+        async def one(block: BlockRef) -> bytes:
+            found = await self._do(job.peer, lambda slot: both(slot, block), name)
+            counted.step()
+            return found
+
+        self._lanes.begin(name, prepared_bytes(job.search, self._scheme))
         try:
-            return list(await asyncio.gather(*tasks))
+            return await _all([one(block) for block in job.blocks])
         finally:
-            for task in tasks:
-                task.cancel()
+            self._lanes.end(name)
+            self._give_out()
+
+    async def _on_shelf(
+        self,
+        search: SearchProfile,
+        block: BlockRef,
+        use: Callable[[worker.Spot | None], Awaitable[T]],
+    ) -> T:
+        """Do something with the place of an encoded block; with None if it has none now."""
+        key = _key(search, block)
+        gallery = (block.modality, block.profile_digest)
+        place: Place | None = None
+        if self._scheme.responder.keeps_words(self._scheme.plan_for(search)):
+            size = encoded_bytes(search, self._scheme)
+            place = self._shelf.borrow(key, gallery, block.version, size)
+        if place is None:
+            return await use(None)
+        is_there = place.is_filled
+        try:
+            found = await use(worker.Spot(place.offset, is_there))
+            is_there = True
+            return found
+        finally:
+            self._shelf.give_back(key, filled=is_there)
+
+
+def _key(search: SearchProfile, block: BlockRef) -> Hashable:
+    return search, block.sha256
+
+
+async def _all(pieces: Sequence[Awaitable[T]]) -> list[T]:
+    """All results, in order; the first failure ends the rest."""
+    tasks = [asyncio.ensure_future(one) for one in pieces]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
+import mmap
 import os
 import signal
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadKeys, ConcordatError, LocalFault
@@ -38,21 +43,32 @@ class Scheme:
     mask_stream: Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes that one worker may take: for the keys of requesters, and for queries that are being answered."""
+
+    keys: int
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where an encoded block lies in the shared memory, or, if it is not there yet, shall lie."""
+
+    offset: int
+    is_filled: bool
+
+
 class Budget(Generic[T]):
-    """A cache that forgets what was used longest ago once its contents exceed a number of bytes."""
+    """A cache that forgets what was used longest ago once its contents exceed a number of bytes.
+
+    What was used last stays whatever its size: the next block wants it.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._items: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
         self._used = 0
-
-    def fits(self, size: int) -> bool:
-        """Whether something of this size is worth keeping at all."""
-        return size <= self._limit
-
-    def has_room(self, size: int) -> bool:
-        """Whether something of this size can be kept without forgetting anything."""
-        return self._used + size <= self._limit
 
     def get(self, key: Hashable, make: Callable[[], tuple[T, int]]) -> T:
         """The cached value, or a new one from ``make``, which returns it with its size in bytes."""
@@ -63,9 +79,8 @@ class Budget(Generic[T]):
         while self._items and self._used + size > self._limit:
             _, (_, gone) = self._items.popitem(last=False)
             self._used -= gone
-        if size <= self._limit:
-            self._items[key] = (value, size)
-            self._used += size
+        self._items[key] = (value, size)
+        self._used += size
         return value
 
 
@@ -73,9 +88,9 @@ class Budget(Generic[T]):
 class _Worker:
     scheme: Scheme
     seal_key: bytes
-    blocks: Budget[Any]
+    encoded: mmap.mmap
     responders: Budget[Any]
-    prepared: Budget[Any] = field(default_factory=lambda: Budget(4))
+    prepared: Budget[Any]
 
 
 _worker: _Worker | None = None
@@ -88,7 +103,7 @@ def _leave_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def start(scheme: Scheme, seal_key: bytes, memory_bytes: int, parent: int) -> None:
+def start(scheme: Scheme, seal_key: bytes, memory: Memory, encoded: mmap.mmap, parent: int) -> None:
     """Initialise the process. Ctrl-C is the node's business, and the node's event loop goes first."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -96,7 +111,7 @@ def start(scheme: Scheme, seal_key: bytes, memory_bytes: int, parent: int) -> No
     with contextlib.suppress(OSError):
         os.nice(5)
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
-    _worker = _Worker(scheme, seal_key, Budget(memory_bytes * 3 // 4), Budget(memory_bytes // 4))
+    _worker = _Worker(scheme, seal_key, encoded, Budget(memory.keys), Budget(memory.queries))
 
 
 def _me() -> _Worker:
@@ -110,10 +125,13 @@ def _plan(search: SearchProfile) -> Any:
     return _me().scheme.plan_for(search)
 
 
-def main(pipe: Connection, scheme: Scheme, seal_key: bytes, memory_bytes: int, parent: int) -> None:
+def main(pipe: Connection, scheme: Scheme, seal_key: bytes, memory: Memory, parent: int) -> None:
     """The whole life of a worker: calls in, results out, until the other end is closed."""
-    start(scheme, seal_key, memory_bytes, parent)
     with contextlib.suppress(EOFError, OSError):
+        descriptor = recv_handle(pipe)
+        encoded = mmap.mmap(descriptor, pipe.recv())
+        os.close(descriptor)
+        start(scheme, seal_key, memory, encoded, parent)
         while True:
             function, arguments = pipe.recv()
             pipe.send(run(function, arguments))
@@ -142,8 +160,8 @@ def _responder(search: SearchProfile, keys_path: Path, keys_hash: bytes) -> Any:
             raise BadKeys(f"evaluation keys of this plan have {plan.keys_bytes} bytes, not {len(data)}")
         if hash_fields(Context.EVALUATION_KEYS, data) != keys_hash:
             raise BadKeys("the evaluation keys do not have the announced hash")
-        # The seeded half expands when the keys are loaded, so they take about twice their length.
-        return _me().scheme.responder(plan, data), 2 * len(data)
+        # The seeded half expands when the keys are loaded, and words of up to 60 bits take 64.
+        return _me().scheme.responder(plan, data), 3 * len(data)
 
     return _me().responders.get((search, keys_hash), make)
 
@@ -162,49 +180,54 @@ def search_block(
     seed: bytes,
     exchange_id: bytes,
     attempt: int,
+    spot: Spot | None,
 ) -> bytes:
     """Answer one gallery block; raises ``BadKeys``, ``BadCiphertext`` or a fault of the storage."""
     worker = _me()
     responder = _responder(search, keys_path, keys_hash)
 
     def prepare() -> tuple[Any, int]:
-        return responder.prepare(query, worker.scheme.mask_stream(seed, exchange_id, None, attempt)), 1
+        stream = worker.scheme.mask_stream(seed, exchange_id, None, attempt)
+        return responder.prepare(query, stream), prepared_bytes(search, worker.scheme)
 
     # Under everything that its randomness depends on: another query with the same ciphertext is prepared anew.
     attempt_of = (search, keys_hash, seed, exchange_id, attempt, hashlib.sha256(query).digest())
     prepared = worker.prepared.get(attempt_of, prepare)
 
     stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
-    encoded = _encoded(responder, search, block)
-    if encoded is None:
-        return bytes(responder.answer_once(prepared, load_block(block, worker.seal_key), stream))
-    return bytes(responder.answer(prepared, encoded, stream))
+    searched = load_block(block, worker.seal_key) if spot is None else _encoded(responder, block, spot)
+    (answer,) = responder.answer_many([prepared], searched, [stream])
+    return bytes(answer)
 
 
-def _encoded(responder: Any, search: SearchProfile, block: BlockRef) -> Any | None:
-    """The block in encoded form, kept for later queries; None if one such block exceeds the memory."""
+def _encoded(responder: Any, block: BlockRef, spot: Spot) -> Any:
+    """The block in the shared memory; encoded there first if it is not."""
     worker = _me()
-    size = _encoded_bytes(search)
-    if not worker.blocks.fits(size):
-        return None
-
-    def encode() -> tuple[Any, int]:
-        return responder.encode(load_block(block, worker.seal_key)), size
-
-    return worker.blocks.get((search, block.sha256), encode)
+    shape = responder.encoded_shape
+    words = np.frombuffer(worker.encoded, np.uint64, math.prod(shape), spot.offset).reshape(shape)
+    if spot.is_filled:
+        return responder.encoded(words)
+    return responder.encode(load_block(block, worker.seal_key), words)
 
 
-def warm_block(search: SearchProfile, keys_path: Path, keys_hash: bytes, block: BlockRef) -> None:
-    """Do ahead of the first query what it would otherwise wait for; a full memory is left as it is."""
-    responder = _responder(search, keys_path, keys_hash)
-    if _me().blocks.has_room(_encoded_bytes(search)):
-        _encoded(responder, search, block)
+def warm_block(
+    search: SearchProfile, keys_path: Path, keys_hash: bytes, block: BlockRef, spot: Spot | None
+) -> None:
+    """Encode a block ahead of the first query that would otherwise wait for it."""
+    if spot is not None and not spot.is_filled:
+        _encoded(_responder(search, keys_path, keys_hash), block, spot)
 
 
-def _encoded_bytes(search: SearchProfile) -> int:
+def encoded_bytes(search: SearchProfile, scheme: Scheme) -> int:
     """Memory of one encoded block: one diagonal per entry, in NTT form at every prime."""
-    plan = _plan(search)
-    return int(plan.search_level * 8 * search.n * plan.block_size)
+    plan = scheme.plan_for(search)
+    return int(plan.search_level * 8 * search.n * plan.degree)
+
+
+def prepared_bytes(search: SearchProfile, scheme: Scheme) -> int:
+    """Memory of a probe in a worker: all its small rotations, itself, and three guards at three primes."""
+    plan = scheme.plan_for(search)
+    return int(16 * plan.degree * (plan.search_level * (plan.baby_steps + 1) + 9))
 
 
 def make_set(search: SearchProfile, secret: bytes | None) -> tuple[bytes, bytes]:

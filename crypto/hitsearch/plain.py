@@ -6,6 +6,7 @@ It protects nothing: probe and keys travel in the clear. Source: specs/matching.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys
 from crypto.hitsearch.masks import MaskStream
+from crypto.hitsearch.packing import Words
 from crypto.hitsearch.parameters import SEED_BYTES, Plan
 from crypto.hitsearch.requester import Opened, check_template
 from crypto.hitsearch.responder import check_block
@@ -107,10 +109,27 @@ class PlainResponder:
         values = np.frombuffer(query, dtype=np.int8, count=self.plan.profile.n).astype(np.int64)
         return PlainQuery(values)
 
-    def encode(self, templates: NDArray[np.int8]) -> PlainBlock:
+    @staticmethod
+    def keeps_words(plan: Plan) -> bool:
+        """Blocks in the clear are an array as well."""
+        return True
+
+    @property
+    def encoded_shape(self) -> tuple[int, ...]:
+        """Of a block as 64-bit words, eight entries in each."""
+        return (self.plan.block_size * self.plan.profile.n // 8,)
+
+    def encode(self, templates: NDArray[np.int8], out: Words | None = None) -> PlainBlock:
         """Check and keep the block."""
         check_block(templates, self.plan)
+        if out is not None:
+            out[:] = np.ascontiguousarray(templates).reshape(-1).view(np.uint64)
         return PlainBlock(templates.astype(np.int64))
+
+    def encoded(self, words: Words) -> PlainBlock:
+        """A block that ``encode`` has put into an array."""
+        shape = (self.plan.block_size, self.plan.profile.n)
+        return PlainBlock(words.view(np.int8).reshape(shape).astype(np.int64))
 
     def answer(self, prepared: PlainQuery, block: PlainBlock, stream: MaskStream) -> bytes:
         """The masked values and tokens, padded to the exact length."""
@@ -121,3 +140,13 @@ class PlainResponder:
     def answer_once(self, prepared: PlainQuery, templates: NDArray[np.int8], stream: MaskStream) -> bytes:
         """The same for a block that is not kept."""
         return self.answer(prepared, self.encode(templates), stream)
+
+    def answer_many(
+        self,
+        prepared: Sequence[PlainQuery],
+        block: PlainBlock | NDArray[np.int8],
+        streams: Sequence[MaskStream],
+    ) -> list[bytes]:
+        """The same for several probes."""
+        kept = block if isinstance(block, PlainBlock) else self.encode(block)
+        return [self.answer(one, kept, stream) for one, stream in zip(prepared, streams, strict=True)]

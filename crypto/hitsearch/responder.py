@@ -14,6 +14,7 @@ import numpy as np
 from crypto.errors import BadTemplate
 from crypto.hitsearch.flooding import Flood, FreshZeros
 from crypto.hitsearch.guards import GuardKeys, Guards, Validity, canary, spoilers
+from crypto.hitsearch.kernel_library import usable
 from crypto.hitsearch.keyset import (
     KeySet,
     pack_answer,
@@ -144,6 +145,15 @@ class Responder:
     def encoded_bytes(self) -> int:
         """Memory of one encoded block: one diagonal per entry, in NTT form at every prime."""
         return self.plan.search_level * 8 * self.plan.profile.n * self.plan.degree
+
+    @staticmethod
+    def keeps_words(plan: Plan) -> bool:
+        """Whether responders of this plan encode blocks as one array of words, on this machine."""
+        return usable(plan)
+
+    def encoded(self, words: Words) -> EncodedBlock:
+        """A block that ``encode`` has put into such an array, here or in another process."""
+        return EncodedBlock(words)
 
     def encode(self, templates: Templates, out: Words | None = None) -> EncodedBlock:
         """Encode one block for many queries.

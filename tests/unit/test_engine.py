@@ -4,74 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from engines import PLAIN, PLAN, PROFILE, SEAL_KEY, Asked, Gallery, nothing
 
-from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys
 from crypto.hitsearch.masks import MaskStream
-from crypto.hitsearch.parameters import plan_for
-from crypto.hitsearch.plain import PlainRequester, PlainResponder
-from crypto.templates import make_template
-from node.engine import Engine, SearchJob
-from node.engine_worker import Budget, Scheme
+from crypto.hitsearch.plain import PlainResponder
+from node.engine import Engine
+from node.engine_worker import Budget
 from node.errors import WorkerLost
-from node.gallery import BlockRef, GalleryStore
-from node.profiles import builtin
-from node.state import open_engine
-from node.synthetic import images, people, write_features
-
-PLAIN = Scheme(plan_for, PlainRequester, PlainResponder, MaskStream)
-PROFILE = builtin("embedding-128")
-PLAN = plan_for(PROFILE.search)
-SEAL_KEY = bytes(range(32))
-
-
-class Gallery:
-    def __init__(self, directory: Path, count: int) -> None:
-        self.vectors = images(people(count, 7), 1, 8)[:, 0]
-        write_features(directory / "gallery.npz", self.vectors)
-        engine = open_engine(directory / "gallery.sqlite")
-        store = GalleryStore(engine, directory / "gallery", SEAL_KEY)
-        store.import_file(directory / "gallery.npz", PROFILE, "face", os.urandom)
-        self.blocks = tuple(store.blocks("face", PROFILE.digest))
-        engine.dispose()
+from node.synthetic import images, people
 
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     return Gallery(tmp_path_factory.mktemp("gallery"), 20_000)
-
-
-class Asked:
-    def __init__(self, directory: Path, probe: Any) -> None:
-        self.requester = PlainRequester.generate(PLAN)
-        data = self.requester.evaluation_keys()
-        self.keys_path = directory / "keys"
-        self.keys_path.write_bytes(data)
-        self.keys_hash = hash_fields(Context.EVALUATION_KEYS, data)
-        self.query = self.requester.encrypt(make_template(probe, PROFILE))
-
-    def job(self, blocks: tuple[BlockRef, ...], query: bytes | None = None) -> SearchJob:
-        return SearchJob(
-            PROFILE.search,
-            self.keys_path,
-            self.keys_hash,
-            self.query if query is None else query,
-            secrets.token_bytes(16),
-            secrets.token_bytes(32),
-            blocks,
-        )
-
-
-def nothing(_: int, __: int) -> None:
-    return None
 
 
 async def test_search_finds_the_enrolled_and_only_them(tmp_path: Path, gallery: Gallery) -> None:
@@ -136,7 +90,7 @@ class SlowResponder(PlainResponder):
 
 
 async def test_a_killed_worker_costs_one_attempt_and_its_masks(tmp_path: Path, gallery: Gallery) -> None:
-    engine = Engine(Scheme(plan_for, PlainRequester, DyingResponder, MaskStream), SEAL_KEY, 1, 512 * 2**20)
+    engine = Engine(replace(PLAIN, responder=DyingResponder), SEAL_KEY, 1, 512 * 2**20)
     asked = Asked(tmp_path, gallery.vectors[3])
     retried: list[int] = []
     try:
@@ -152,7 +106,7 @@ async def test_a_killed_worker_costs_one_attempt_and_its_masks(tmp_path: Path, g
 
 
 async def test_a_block_that_kills_twice_ends_the_search(tmp_path: Path, gallery: Gallery) -> None:
-    engine = Engine(Scheme(plan_for, PlainRequester, HopelessResponder, MaskStream), SEAL_KEY, 1, 512 * 2**20)
+    engine = Engine(replace(PLAIN, responder=HopelessResponder), SEAL_KEY, 1, 512 * 2**20)
     asked = Asked(tmp_path, gallery.vectors[3])
     try:
         with pytest.raises(WorkerLost):
@@ -163,7 +117,7 @@ async def test_a_block_that_kills_twice_ends_the_search(tmp_path: Path, gallery:
 
 
 async def test_the_event_loop_answers_while_workers_compute(tmp_path: Path, gallery: Gallery) -> None:
-    engine = Engine(Scheme(plan_for, PlainRequester, SlowResponder, MaskStream), SEAL_KEY, 1, 512 * 2**20)
+    engine = Engine(replace(PLAIN, responder=SlowResponder), SEAL_KEY, 1, 512 * 2**20)
     asked = Asked(tmp_path, gallery.vectors[3])
     try:
         await engine.start()
@@ -192,8 +146,9 @@ def test_a_budget_forgets_what_was_used_longest_ago() -> None:
     for name in ("a", "b", "a", "c", "a", "b"):
         make(name, 5)
     assert made == ["a", "b", "c", "b"]
-    assert budget.fits(10)
-    assert not budget.fits(11)
     make("huge", 11)
     make("huge", 11)
-    assert made[-2:] == ["huge", "huge"]
+    assert made[-1:] == ["huge"], "the next block wants what the last one used"
+    make("a", 5)
+    make("huge", 11)
+    assert made[-2:] == ["a", "huge"]
