@@ -19,6 +19,7 @@ from node.records import NoSuchExchange
 from node.sessions import place
 from node.state import FoundConflict, SeenHead
 from node.trust import settle_conflicts
+from node.witness_state import NOBODY
 from protocol import limits
 from protocol.claims import (
     Claim,
@@ -128,6 +129,9 @@ class ClaimRecords:
         core = self._core
         core.witnessing.require_sound()
         session = self._session(exchange_id)
+        row = core.state.exchange(exchange_id, "q")
+        if row is None or row.peer == NOBODY:
+            raise NotClaimable("the exchange is of a ledger that the one in use has succeeded")
         hits = unpack_hits(session.found)
         if not 1 <= (number or 1) <= len(hits) or (number is None and len(hits) > 1):
             raise NoSuchHit(f"the exchange has {len(hits)} hits; name one of them by its number")
@@ -257,7 +261,8 @@ class ClaimRecords:
         record = self._begun(row).record
         state, reason = "pending", str(record.reason or "")
         if not row.is_open:
-            state = "confirmed" if record.reason is None else "failed"
+            # A claim that its ledger did not outlive has neither verdict nor reason.
+            state = "confirmed" if record.verdict is not None and record.reason is None else "failed"
         if record.verdict is not None and record.reason is not None:
             reason = str(read_verdict(record.verdict).reason)
         kinds = ("claim.sent", "claim.confirmed", "claim.failed")

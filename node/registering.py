@@ -281,6 +281,10 @@ class Registering:
                 await self.upload(address, work.wanted.search, at.kept_hash, at.kept_secret)
                 await self._thread(self.offers.mark_delivered, at)
         while at.record.decision is None:
+            suspended: str = await self._thread(self.core.suspension, peer)
+            is_over: bool = await self._thread(self.offers.is_over, at)
+            if suspended or is_over:
+                return False  # what is due then is said where a round begins
             seen = await self._thread(self.offers.seen_size, peer)
             reply = await self._client.send(address, "GET", f"{path}?seen={seen}")
             at = await self._take(work, at, reply)

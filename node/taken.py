@@ -276,6 +276,8 @@ class Taken:
     ) -> None:
         """Sign and store the decision, with what accuses the peer, in one transaction; nobody is told yet."""
         core, now_ms, peer = self.core, self.core.clock(), row.target.peer
+        if reason is None and self._has_another(row, record):
+            reason = "keys-registered"
         decision = KeyDecision(
             exchange_id=row.exchange_id,
             requester=peer,
@@ -292,6 +294,20 @@ class Taken:
             found = [FoundConflict(peer, evidence.digest, reason, evidence.to_bytes(), now_ms)]
         record = record.model_copy(update={"decision": sign(decision, core.keys.identity)})
         self._put(row, record, DECIDING, found=found)
+
+    def _has_another(self, row: RegistrationRow, record: TakenRecord) -> bool:
+        """Whether a set for this plan and epoch came into use, or is about to, while this one was open."""
+        sets = len(read_offer(record.offer).sets)
+        if self.keys.keys_for(ANSWERING, row.target, sets) is not None:
+            return True
+        for other in self.keys.registrations(ANSWERING, only_open=True):
+            if other.target != row.target or other.exchange_id == row.exchange_id:
+                continue
+            known = self.record(other)
+            decided = None if known.decision is None else read_decision(known.decision)
+            if decided and decided.outcome == "registered" and len(read_offer(known.offer).sets) >= sets:
+                return True
+        return False
 
     def _evidence(
         self, parties: Parties, record: TakenRecord, opening: bytes, reason: RefusedFor, index: int

@@ -20,6 +20,7 @@ from node.state import (
     swap_head,
 )
 from node.tables import (
+    claims,
     conflicts,
     contradictions,
     exchanges,
@@ -27,6 +28,7 @@ from node.tables import (
     own_witnesses,
     peer_standing,
     peers,
+    registrations,
     successions,
 )
 
@@ -150,8 +152,9 @@ class WitnessState:
     def begin_ledger(self, origin: str, now_ms: int) -> bool:
         """Note which ledger is in use; True if it is another than before.
 
-        Exchanges of the one before are over: their entries are not on this one. Their ids stay known, so that none of
-        them is ever taken up again.
+        Exchanges, claims and registrations of the one before are over: their entries are not on this one. Their ids
+        stay known, so that none of them is ever taken up again. An offer may have been opened after the copy was made
+        that was restored; its secrets go, so that it is not opened for a second challenge.
         """
         with self._state.writing() as connection:
             newest = select(ledgers.c.origin).order_by(ledgers.c.number.desc()).limit(1)
@@ -161,6 +164,13 @@ class WitnessState:
             connection.execute(insert(ledgers).values(origin=origin, began_ms=now_ms))
             if known is not None:
                 connection.execute(update(exchanges).values(is_open=0, peer=NOBODY))
+                connection.execute(update(claims).values(is_open=0))
+                is_open = registrations.c.is_open == 1
+                ours = is_open & (registrations.c.role == "q")
+                connection.execute(update(registrations).where(ours).values(record=b""))
+                connection.execute(
+                    update(registrations).where(is_open).values(is_open=0, state="earlier-ledger")
+                )
             return known is not None
 
     # Successions of peers

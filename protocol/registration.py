@@ -47,7 +47,7 @@ from protocol.statements_keys import (
 LEAD_PART: Final = 10
 """A requester may register for the next epoch in the last tenth of this one."""
 
-RefusedFor = Literal["set-differs", "opening-incomplete", "overdue"]
+RefusedFor = Literal["set-differs", "opening-incomplete", "keys-registered", "overdue"]
 
 
 def epoch_ms(epoch_days: int) -> int:

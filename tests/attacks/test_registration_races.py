@@ -1,0 +1,164 @@
+"""Registrations of keys in an order that nobody meant: several offers at once, no end, and copies from a backup."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forger import PLAN, Forger, hash_of
+from nodes import World, ask, register, statements, until
+
+from crypto.hitsearch.plain import PlainRequester
+from node import succession
+from node.audit_files import DirectoryReader
+from node.core import NodeCore, wall_clock
+from node.daemon import Daemon
+from node.errors import KeysNotRegistered
+from node.offers import Offers
+from protocol import limits
+from protocol.audit.keys import parse_private
+from protocol.audit.verify import verify_ledger
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World.copied(tmp_path, registered=False)
+
+
+@pytest.fixture
+async def us(world: World) -> AsyncIterator[Daemon]:
+    async with world.daemon("US") as daemon:
+        daemon.registrar.taken.draw = lambda sets: 0  # type: ignore[method-assign]
+        yield daemon
+
+
+def keys(core: NodeCore) -> list[str]:
+    return [kind for kind in statements(core, keys=True) if kind.startswith("keys.")]
+
+
+def findings(world: World, country: str, ledger: str = "ledger") -> list[tuple[str, str]]:
+    """What an audit with the key says of a ledger."""
+    directory = world.directories[country] / ledger
+    key = parse_private((world.root / "auditor").read_text())
+    report = verify_ledger(DirectoryReader(directory), (directory / "policy").read_bytes(), key)
+    return [(one.rule.value, one.what) for one in report.findings]
+
+
+async def test_offers_made_at_once_bring_one_set_into_use(world: World, us: Daemon) -> None:
+    """All are challenged before any is decided; an honest responder must not end up with two sets, and blamed."""
+    forger = Forger(world.directories["CL"])
+    offers = []
+    try:
+        for _ in range(limits.MAX_KEY_OFFERS):
+            forger.sets = [PlainRequester.generate(PLAN) for _ in forger.sets]
+            assert (await forger.offer()).status == 200
+            offers.append((forger.sets, forger.offered, forger.challenge, forger.keys, forger.keys_hash))
+        outcomes = []
+        for forger.sets, forger.offered, forger.challenge, forger.keys, forger.keys_hash in offers:
+            assert forger.keys_hash == hash_of(forger.sets[0])
+            assert (await forger.open()).status == 200
+            await forger.upload()
+        for forger.sets, forger.offered, *_ in offers:
+            decision = await forger.decided()
+            outcomes.append((decision.outcome, decision.reason))
+    finally:
+        await forger.close()
+    assert outcomes == [("registered", None), *[("refused", "keys-registered")] * 2]
+    assert len(us.registrar.taken.keys.all_keys("r")) == 1
+    stored = list((world.directories["US"] / "exchange" / "keys").iterdir())
+    assert [path.name for path in stored] == [offers[0][4].hex()], "bytes that are not used do not stay"
+    assert us.core.suspension("CL") == "", "an honest node may have begun anew"
+    assert findings(world, "US") == []
+
+
+async def test_a_set_that_is_about_to_come_into_use_counts(
+    world: World, us: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A responder that dies between two decisions and takes up the later one first."""
+    taken = us.registrar.taken
+    monkeypatch.setattr(us.registrar, "_begin_check", lambda name: None)
+    forger = Forger(world.directories["CL"])
+    try:
+        for _ in range(2):
+            forger.sets = [PlainRequester.generate(PLAN) for _ in forger.sets]
+            await forger.offer()
+            await forger.open()
+            await forger.upload()
+    finally:
+        await forger.close()
+    first, second = await us.thread(lambda: taken.keys.registrations("r", only_open=True))
+
+    def decide() -> None:
+        taken.store_decision(second, taken.record(second), None, 0)
+        taken.store_decision(first, taken.record(first), None, 0)
+        taken.finish(first.exchange_id)
+        taken.finish(second.exchange_id)
+
+    await us.thread(decide)
+    assert keys(us.core)[2:] == ["keys.refused", "keys.registered"]
+    assert len(taken.keys.all_keys("r")) == 1
+
+
+async def test_a_responder_that_never_decides_is_given_up(
+    world: World, us: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(us.registrar, "_begin_check", lambda name: None)
+    async with world.daemon("CL") as cl:
+        waiting = asyncio.create_task(register(cl, "US"))
+        (work,) = [one async for one in _works(cl)]
+        await until(lambda: work.step == "the peer checks")
+        late = cl.core.clock() + 2 * limits.REGISTRATION_PERIOD + 60_000
+        monkeypatch.setattr(cl.core, "_clock", lambda: late)
+        with pytest.raises(KeysNotRegistered, match="overdue"):
+            await asyncio.wait_for(waiting, 20)
+        assert keys(cl.core) == ["keys.offered", "keys.opened", "keys.failed"]
+        (row,) = cl.registering.offers.keys.registrations("q")
+        assert cl.registering.offers._record(row).secrets == []
+
+
+async def _works(daemon: Daemon) -> AsyncIterator[Any]:
+    await until(lambda: bool(daemon.registering._works))
+    for work in daemon.registering._works.values():
+        yield work
+
+
+class TestRestoredCopy:
+    """A copy from before the challenge must not open the offer once more: the sets of both openings would be all."""
+
+    async def _restored(self, world: World, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """CL has offered; a copy is made; the keys come into use, and CL asks under them; the copy comes back."""
+        home, told = world.directories["CL"], asyncio.Event()
+
+        def taken(self: Offers, at: Any, body: bytes) -> Any:
+            told.set()
+            return at
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Offers, "take", taken)
+            async with world.daemon("US"), world.daemon("CL") as cl:
+                task = asyncio.create_task(register(cl, "US"))
+                await asyncio.wait_for(told.wait(), 20)
+                task.cancel()
+        shutil.copytree(home, backup)
+        async with world.daemon("US"), world.daemon("CL") as cl:
+            await register(cl, "US")
+            assert (await ask(cl, world.arguments("known.npz:3")))["outcome"] == "hit"
+        shutil.rmtree(home)
+        shutil.copytree(backup, home)
+
+    async def test_the_successor_of_a_restored_ledger_opens_no_earlier_offer(
+        self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await self._restored(world, tmp_path / "backup", monkeypatch)
+        home = world.directories["CL"]
+        succession.succeed(home, "operator-1", "the disk broke", [], wall_clock())
+        with NodeCore.open(home) as core:
+            offers = Offers(core)
+            (row,) = offers.keys.registrations("q")
+            assert (row.is_open, row.record) == (False, b""), "its secrets are gone"
+            assert offers.open_targets() == []
+        assert findings(world, "CL", "ledger-2") == []
