@@ -8,19 +8,27 @@ Source: specs/ledger.md, section "Recomputing an answer".
 from __future__ import annotations
 
 import base64
+import os
+import stat
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
-from crypto.errors import SealBroken
+from crypto import merkle
+from crypto.errors import BadEncoding, BadProof, SealBroken
+from crypto.note import parse_note
 from crypto.profiles import Profile, load_profile
 from crypto.templates import Template
+from node.audit_files import DirectoryReader, NoSuchEntry, prove
 from node.blocks import BlockRef, load_block
 from node.config import NodePaths
-from node.errors import BadConfig
+from node.errors import BadConfig, PeerMisbehaved
 from node.gallery import HeldState
 from node.keys import load_keys
 from node.recompute import Gallery, Inputs, Side
+from protocol.audit.reader import LedgerReader
+from protocol.checkpoint import parse_checkpoint_text
 from protocol.exchange.checks import own_query
 from protocol.limits import MAX_QUERY_CIPHERTEXT
 from protocol.payload import OpenedPayload, PayloadBox, open_as_auditor
@@ -54,6 +62,19 @@ def read_inputs(
     Raises:
         ConcordatError: A node refuses, or a payload opens to something else than was committed to.
     """
+    try:
+        return _read(exchange_id, ask, responder, requester, answer)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise PeerMisbehaved("a node gives something else than it was asked for") from None
+
+
+def _read(
+    exchange_id: bytes,
+    ask: Ask,
+    responder: tuple[Path, bytes] | None,
+    requester: tuple[Path, bytes] | None,
+    answer: Path | None,
+) -> tuple[Inputs, dict[str, int]]:
     arguments: dict[str, Any] = {"exchange": exchange_id.hex()}
     theirs = None if responder is None else ask(responder[0], arguments)
     query = _query_bytes(theirs)
@@ -64,8 +85,8 @@ def read_inputs(
     given = theirs or {}
     inputs = Inputs(
         exchange_id,
-        None if theirs is None or responder is None else _side(theirs, responder[1]),
-        None if ours is None or requester is None else _side(ours, requester[1]),
+        None if theirs is None or responder is None else _side(theirs, *responder),
+        None if ours is None or requester is None else _side(ours, *requester),
         profile=_profile(theirs) or _profile(ours),
         query=query,
         ciphertext=_body(given.get("ciphertext"), MAX_QUERY_CIPHERTEXT),
@@ -91,20 +112,47 @@ def _hashes(texts: list[str] | None) -> list[bytes] | None:
     return None if texts is None else [bytes.fromhex(text) for text in texts]
 
 
-def _side(given: dict[str, Any], key: bytes) -> Side:
+def _side(given: dict[str, Any], directory: Path, key: bytes) -> Side:
+    """Open what the node gave; an entry that its ledger does not have opens as well, and says anything."""
     opened: list[OpenedPayload] = []
-    closed = 0
+    closed, foreign = 0, []
+    paths = NodePaths(directory)
+    paths.read_config()
+    ledger = DirectoryReader(paths.ledger)
     for one in given["entries"]:
+        data = base64.b64decode(one["leaf"])
+        if not _is_logged(ledger, one["index"], data):
+            foreign.append(int(one["index"]))
         if one["payload"] is None:
             closed += 1
             continue
-        leaf = Leaf.from_bytes(base64.b64decode(one["leaf"]))
+        leaf = Leaf.from_bytes(data)
         box = PayloadBox.from_bytes(base64.b64decode(one["payload"]))
         try:
             opened.append(open_as_auditor(leaf, box, key))
         except SealBroken:
             closed += 1
-    return Side(given["country"], opened, closed)
+    return Side(given["country"], opened, closed, tuple(foreign))
+
+
+def _is_logged(ledger: LedgerReader, index: int, entry: bytes) -> bool:
+    """Whether the ledger beside the node has this entry there, under the checkpoint that an audit verifies."""
+    try:
+        proof = prove(ledger, index)
+        head = parse_checkpoint_text(parse_note(proof.checkpoint).text)
+        merkle.verify_inclusion(merkle.leaf_hash(entry), index, head.size, proof.path, head.root)
+    except (BadEncoding, BadProof, NoSuchEntry, LookupError):
+        return False
+    return True
+
+
+def _open(path: Path) -> BufferedReader:
+    """A regular file for reading; anything else, which may never end or never begin, is an ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _body(path: str | None, limit: int) -> bytes | None:
@@ -112,11 +160,10 @@ def _body(path: str | None, limit: int) -> bytes | None:
     if path is None:
         return None
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
+        with _open(Path(path)) as file:
+            return None if os.fstat(file.fileno()).st_size > limit else file.read(limit)
     except OSError:
         return None
-    return data if len(data) <= limit else None
 
 
 def _gallery(directory: Path, given: dict[str, Any] | None, query: bytes | None) -> Gallery | None:
@@ -127,9 +174,10 @@ def _gallery(directory: Path, given: dict[str, Any] | None, query: bytes | None)
     state = HeldState(
         given["modality"], profile, bytes.fromhex(given["salt"]), given["records"], tuple(hashes)
     )
+    # What a block must hold is what the commitment says, not what the node says beside it.
     refs = [
-        BlockRef(path, state.modality, profile, bytes.fromhex(version), index, n, bytes.fromhex(sha256))
-        for path, version, index, n, sha256 in given["blocks"]
+        BlockRef(path, state.modality, profile, bytes.fromhex(version), index, n, hashes[index])
+        for path, version, index, n, _ in given["blocks"]
     ]
     paths = NodePaths(directory)
     config = paths.read_config()
@@ -146,7 +194,7 @@ def _blocks_of(path: Path) -> Callable[[int], Iterator[bytes]]:
 
     def blocks(length: int) -> Iterator[bytes]:
         try:
-            with path.open("rb") as file:
+            with _open(path) as file:
                 while block := file.read(length):
                     yield block
         except OSError as error:

@@ -61,11 +61,13 @@ class Side:
         country: Whose ledger.
         opened: Payloads of the exchange and of the registration of its keys, each checked against its leaf.
         closed: How many entries are erased, or sealed to others.
+        foreign: Indexes at which the ledger has other entries than the node gave.
     """
 
     country: str
     opened: Sequence[OpenedPayload] = field(repr=False)
     closed: int = 0
+    foreign: Sequence[int] = ()
 
     def said(self, kind: type[S]) -> S | None:
         """The statement of this type."""

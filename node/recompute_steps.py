@@ -18,6 +18,7 @@ from node.engine_worker import Scheme
 from node.recompute_model import Gallery, Inputs, Progress, S, Side, differs, missing, unchecked
 from protocol.errors import FailureReason
 from protocol.exchange.checks import own_query
+from protocol.limits import MAX_BLOCKS
 from protocol.messages import BodyHash, Query, message_hash
 from protocol.statements import (
     Computation,
@@ -100,6 +101,9 @@ class Steps:
             raise differs("the signed query is of another exchange")
         sides = [side for side in (self._in.requester, self._in.responder) if side is not None]
         for side in sides:
+            if side.foreign:
+                what = f"the node of {side.country} gives an entry {side.foreign[0]} that its ledger does not have"
+                raise differs(what, side.country)
             if not any(side.said(kind) for kind in (QueryIntent, QueryAccepted)):
                 closed = (
                     f", {side.closed} of its entries are erased or sealed to others" if side.closed else ""
@@ -141,7 +145,10 @@ class Steps:
             raise differs("the gallery is of another modality or profile than the query", answered.responder)
         if state.commitment != answered.gallery_commitment:
             raise missing("gallery state no longer held: another one counts now than the answer commits to")
-        total = len(held.indices)
+        total = len(state.hashes)
+        if list(held.indices) != list(range(total)):
+            what = f"other blocks than the {total} that the answer commits to: {len(held.indices)}"
+            raise differs(what, answered.responder)
         for number in range(total):
             self._progress("gallery", number, total)
             try:
@@ -258,18 +265,27 @@ class Steps:
         result = self._said(QueryResult, self._in.requester, "query.result")
         if result.answer_hash is None:
             raise unchecked(f"the requester opened no answer: {result.reason}")
-        length = self._plan.answer_block_bytes
-        blocks = list(given(length))
-        whole = BodyHash(Context.ANSWER, sum(map(len, blocks)))
-        for number, block in enumerate(blocks):
-            self._progress("answer", number, len(blocks))
+        length, total, names = self._plan.answer_block_bytes, 0, []
+        # It may be of any length: read block by block, once to hash it, and once more when it is the right one.
+        for block in given(length):
+            total += len(block)
+            names.append(answer_block_hash(block))
+            if len(names) > MAX_BLOCKS:
+                raise differs("the given answer has more blocks than an answer can have")
+        whole = BodyHash(Context.ANSWER, total)
+        for number, block in enumerate(given(length)):
+            self._progress("answer", number, len(names))
+            if answer_block_hash(block) != names[number]:
+                raise differs("the given answer changes while it is read")
             whole.update(block)
         if whole.digest() != result.answer_hash:
             raise differs("the given answer is not the one that the requester's ledger names")
-        for block in blocks:
+        for number, block in enumerate(given(length)):
+            if answer_block_hash(block) != names[number]:
+                raise differs("the given answer changes while it is read")
             self._take(block)
         self._is_whole = True
-        return f"{len(blocks)} block(s), those that the requester's ledger names"
+        return f"{len(names)} block(s), those that the requester's ledger names"
 
     def _take(self, block: bytes) -> None:
         number = self.done

@@ -17,6 +17,7 @@ from protocol.audit.report import Finding, Findings, Rule
 from protocol.conflict import Conflict
 from protocol.key_evidence import KeyEvidence, PlanIdentifier, verify_key_evidence
 from protocol.registration import LEAD_PART, epoch_ms
+from protocol.statements import QueryAccepted, QueryIntent
 from protocol.statements_keys import (
     KeysAccepted,
     KeysChallenged,
@@ -25,6 +26,7 @@ from protocol.statements_keys import (
     KeysRegistered,
     Registration,
 )
+from protocol.statements_witness import LedgerSucceeded
 
 MAX_MADE_AGAIN: Final = 8
 """Sets that one audit makes again, a second each: a ledger of evidence must not keep it busy for a day."""
@@ -65,6 +67,47 @@ def check_registrations(entries: Sequence[Entry], country: str | None, findings:
         for what in wrong:
             findings.add(Rule.KEYS, what, index=entry.index, blame=country)
         earlier.setdefault(said.type, entry)
+
+
+def check_keys_of_queries(
+    entries: Sequence[Entry], country: str | None, findings: Findings, whole: bool
+) -> None:
+    """Within one ledger: what is asked and accepted has keys that came into use before it, in whose epoch it stands.
+
+    Ledgers are older than registrations, so this begins with the first keys that two countries have in use.
+
+    Args:
+        entries: In the order of the tree.
+        country: Whose ledger it is.
+        findings: What is broken is added here.
+        whole: Every entry is there; otherwise nothing is concluded from an absence.
+    """
+    in_use: dict[tuple[str, str], list[Registration]] = {}
+    unread_ms = -1
+    for entry in entries if whole else ():
+        said, time_ms = entry.shared, entry.leaf.time_ms
+        if said is None:
+            unread_ms = max(unread_ms, time_ms)
+        elif isinstance(said, LedgerSucceeded):
+            # Keys of the ledger before may be in use as long as an epoch can be.
+            unread_ms = time_ms + limits.MAX_KEY_EPOCH_DAYS * limits.DAY
+        elif isinstance(said, KeysRegistered | KeysAccepted):
+            in_use.setdefault((said.requester, said.responder), []).append(said)
+        elif isinstance(said, QueryIntent | QueryAccepted):
+            known = in_use.get((said.requester, said.responder), [])
+            longest = max((epoch_ms(one.epoch_days) for one in known), default=0)
+            since = time_ms - longest - longest // LEAD_PART - 2 * limits.CLOCK_SKEW
+            if known and unread_ms < since and not any(_serves(one, said, time_ms) for one in known):
+                what = f"{said.type} without keys that came into use before it, for its time"
+                findings.add(Rule.KEYS, what, index=entry.index, blame=country)
+
+
+def _serves(keys: Registration, query: QueryIntent | QueryAccepted, time_ms: int) -> bool:
+    if isinstance(query, QueryIntent) and keys.plan != query.plan:
+        return False
+    begin = keys.epoch * epoch_ms(keys.epoch_days)
+    end = begin + epoch_ms(keys.epoch_days)
+    return begin - 2 * limits.CLOCK_SKEW <= time_ms < end + 2 * limits.CLOCK_SKEW
 
 
 def _kept(said: Registration, earlier: Side) -> list[str]:

@@ -16,7 +16,7 @@ from protocol.audit.answers import check_answers
 from protocol.audit.claims import check_claims
 from protocol.audit.entries import Entry, check_order, country_of, open_payloads, read_leaves
 from protocol.audit.reader import LedgerReader, read_file
-from protocol.audit.registrations import check_registrations
+from protocol.audit.registrations import check_keys_of_queries, check_registrations
 from protocol.audit.report import AuditReport, Findings, Rule
 from protocol.audit.retention import check_retention
 from protocol.audit.tree import Tree, check_seen, verify_tree
@@ -142,6 +142,7 @@ def _entries(given: LedgerInput, tree: Tree, findings: Findings) -> list[Entry]:
     check_order(entries, findings, tree.whole)
     check_answers(entries, findings)
     check_registrations(entries, country_of(entries), findings)
+    check_keys_of_queries(entries, country_of(entries), findings, tree.whole)
     check_claims(entries, country_of(entries), findings, tree.whole)
     return entries
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ledgers import START_MS
+from ledgers import REQUESTED, START_MS, accepted, intent
 from matrix import Cases, Named, single, together
 from parties import named_key
 from scribe import Scribe, policy_of
@@ -14,6 +14,7 @@ from protocol import statements_keys as k
 from protocol import statements_witness as w
 from protocol.audit.report import Rule
 from protocol.key_evidence import KeyEvidence
+from protocol.limits import CLOCK_SKEW, DAY
 from protocol.messages import sign
 from protocol.registration import KeyChallenge, epoch_at
 
@@ -182,12 +183,38 @@ def _within() -> Cases:
         late = _with(_registered, epoch=epoch_at(START_MS, 30) + shift + (1 if shift > 0 else 0))
         expected = (keys(2, "CL"), Named(Rule.QUERY_CHANGED, None, 2, "CL"))
         yield _alone(f"registered {shift} epochs away", "CL", _challenged, late, expected=expected)
+    yield from _queries(keys)
     foreign = Named(Rule.FOREIGN_STATEMENT, None, 1, "CL")
 
     def on_the_wrong_ledger(us: Scribe, cl: Scribe) -> None:
         _offered(cl, us)
 
     yield _alone("an offer on the responder's ledger", "CL", on_the_wrong_ledger, expected=(foreign,))
+
+
+def _queries(keys: Callable[[int, str], Named]) -> Cases:
+    """Queries that were asked or accepted under keys, or without."""
+    epoch = 30 * DAY
+    over = START_MS - START_MS % epoch + epoch + 2 * CLOCK_SKEW
+
+    def asks(us: Scribe, cl: Scribe, number: int = 7, at_ms: int | None = None, **changes: Any) -> None:
+        us.record(intent(number, **({"plan": bytes([1]) * 32} | changes)), REQUESTED, at_ms)
+
+    def accepts(us: Scribe, cl: Scribe, at_ms: int | None = None) -> None:
+        cl.record(accepted(7, bytes(32)), at_ms=at_ms)
+
+    asking, answering = (_offered, _opened, _accepted), (_challenged, _registered)
+    yield _alone("asked under keys", "US", *asking, asks, expected=())
+    yield _alone("asked before any keys", "US", asks, *asking, expected=())
+    yield _alone(
+        "asked under another plan", "US", *asking, _with(asks, plan=OTHER), expected=(keys(4, "US"),)
+    )
+    yield _alone("accepted under keys", "CL", *answering, accepts, expected=())
+    yield _alone("accepted at the end", "CL", *answering, _with(accepts, at_ms=over - 1), expected=())
+    late = _with(accepts, at_ms=over)
+    yield _alone(
+        "accepted under keys of an epoch that is over", "CL", *answering, late, expected=(keys(3, "CL"),)
+    )
 
 
 def _evidence() -> Cases:
