@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from node.blocks import BLOCK_SLOTS
 from node.cli.common import Json, emit, errors, say, typed
 
 app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
@@ -31,16 +32,35 @@ def search(
     baseline: Annotated[
         bool, typer.Option(help="Also TenSEAL's CKKS product (leaks scores) and numpy.")
     ] = False,
+    probes: Annotated[
+        int, typer.Option(min=1, max=32, help="Also so many probes in one pass, and in as many passes.")
+    ] = 1,
+    slope: Annotated[
+        str,
+        typer.Option(metavar="SMALL:LARGE", help="Also what a candidate adds between two galleries, warm."),
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Time per stage, processor microseconds a candidate, bytes up and down."""
+    """Time per stage, processor microseconds a candidate, bytes up and down.
+
+    With several workers also the time of one against theirs, all reading one encoded gallery.
+    """
     with typed(json):
+        from node import bench_passes
         from node.bench_search import measure_search
         from node.profiles import builtin
 
-        result = measure_search(
-            builtin(profile), gallery, workers, memory << 30, baseline, lambda line: errors.print(f"… {line}")
-        )
+        def report(line: str) -> None:
+            errors.print(f"… {line}")
+
+        chosen, sizes = builtin(profile), _two_sizes(slope) if slope else None
+        result = measure_search(chosen, gallery, workers, memory << 30, baseline, report)
+        if sizes is not None:
+            result |= bench_passes.measure_slope(chosen, *sizes, report)
+        if probes > 1:
+            result |= bench_passes.measure_probes(chosen, gallery, probes, report)
+        if workers > 1:
+            result |= bench_passes.measure_workers(chosen, gallery, workers, report)
         result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}"
         result["date"] = datetime.now(UTC).date().isoformat()
         emit(json, result, _show)
@@ -87,6 +107,17 @@ def _show_ledger(result: dict[str, Any]) -> None:
         say(f"  {label:28} {result[key]:12,.2f} {unit}")
 
 
+def _two_sizes(text: str) -> tuple[int, int]:
+    from node.errors import BadConfig
+
+    small, _, large = text.partition(":")
+    if not (small.isascii() and small.isdigit() and large.isascii() and large.isdigit()):
+        raise BadConfig("slope: two numbers of candidates are expected, such as 65536:262144")
+    if not 0 < -(-int(small) // BLOCK_SLOTS) < -(-int(large) // BLOCK_SLOTS) <= 128:
+        raise BadConfig("slope: the second gallery must have more blocks than the first, and at most 128")
+    return int(small), int(large)
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a device of the kernel
@@ -105,11 +136,22 @@ def _show(result: dict[str, Any]) -> None:
     for label, key, unit in (
         ("cold", "core_us_per_candidate_cold", "core-us a candidate"),
         ("warm (gallery encoded)", "core_us_per_candidate", "core-us a candidate"),
+        ("marginal, warm", "marginal_core_us_per_candidate", "core-us a further candidate"),
+        ("fixed, a query", "fixed_core_s", "core-s"),
+        ("all probes, one pass, cold", "pass_core_us_per_candidate_cold", "core-us a candidate"),
+        ("all probes, one pass, warm", "pass_core_us_per_candidate", "core-us a candidate"),
+        ("one pass against several", "pass_gain_cold", "times faster, cold"),
+        ("one pass against several", "pass_gain_warm", "times faster, warm"),
+        ("these workers against one", "worker_gain", "times faster, warm, wall time"),
         ("wall time, cold", "wall_s", "s"),
         ("answer", "answer_bytes_per_candidate", "bytes a candidate"),
         ("query", "query_bytes", "bytes"),
         ("evaluation keys, once", "evaluation_key_bytes", "bytes"),
-        ("TenSEAL CKKS mm", "tenseal_mm_us_per_candidate", "core-us a candidate; reveals every score"),
+        (
+            "TenSEAL CKKS mm, N=8192",
+            "tenseal_mm_us_per_candidate",
+            "core-us a candidate; reveals every score",
+        ),
         ("plain numpy", "numpy_us_per_candidate", "core-us a candidate; no privacy"),
     ):
         value = result.get(key)
