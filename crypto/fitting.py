@@ -9,7 +9,7 @@ Source: specs/matching.md, section 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,26 @@ class Family:
         search: Length, bound, norm and threshold.
         group: Principal directions are rotated among themselves in groups of this many. With a small bound
             the energy must be spread (one group); with a larger one, leading directions may stay large.
+            0: all directions are spread over all n entries, also where there are fewer of them.
+        modality: What it was measured for.
+        whiten: Which spread is whitened away: that within persons, or all of it.
+        directions: How many principal directions are kept, at most n; of codes only.
     """
 
     search: SearchProfile
     group: int
+    modality: str = "face"
+    whiten: Literal["within", "all"] = "within"
+    directions: int = MAX_FEATURES
 
 
 FAMILIES: Final = {
     "embedding-128": Family(SearchProfile(n=128, bound=2, norm=127, threshold=65), group=128),
     "embedding-256": Family(SearchProfile(n=256, bound=3, norm=127, threshold=65), group=16),
+    "embedding-512": Family(SearchProfile(n=512, bound=1, norm=140, threshold=78, gallery=300), group=0),
+    "finger-1024": Family(SearchProfile(1024, 1, 173, 49, gallery=1024), 0, "fingerprint", "all"),
+    "iris-512": Family(SearchProfile(512, 1, 211, 87, gallery=512), 0, "iris", directions=256),
+    "iris-1024": Family(SearchProfile(1024, 1, 219, 95, gallery=1024), 0, "iris", directions=384),
 }
 
 
@@ -47,7 +58,7 @@ def fit_profile(
     *,
     name: str,
     fitted_on: str,
-    modality: str = "face",
+    modality: str | None = None,
     version: int = 1,
     seed: int = 0,
 ) -> Profile:
@@ -62,7 +73,7 @@ def fit_profile(
         family: A key of `FAMILIES`.
         name: Name of the profile.
         fitted_on: Who the rows are, in plain words; it becomes part of the profile.
-        modality: ``face``, ``iris`` or ``fingerprint``.
+        modality: ``face``, ``iris`` or ``fingerprint``; None for the family's own.
         version: Version of the profile.
         seed: Seed of the rotations; not a secret.
 
@@ -82,14 +93,26 @@ def fit_profile(
         raise BadFeatures(f"embedding in row {bad} holds NaN or infinity")
     mean = rows.mean(axis=0).astype(np.float32)
     centred = rows - mean
-    whitening = np.eye(rows.shape[1]) if labels is None else _whitening(centred, np.asarray(labels))
+    if chosen.whiten == "all":
+        whitening = _inverse_root(centred.T @ centred / len(centred))
+    elif labels is None:
+        whitening = np.eye(rows.shape[1])
+    else:
+        whitening = _inverse_root(_within(centred, np.asarray(labels)))
     matrix = whitening @ _directions(centred @ whitening, chosen, seed)
-    units = np.rint(matrix * (32767 / np.abs(matrix).max())).astype(np.int16)
-    return Profile(name, version, modality, fitted_on, chosen.search, mean, units)
+    return Profile(
+        name, version, modality or chosen.modality, fitted_on, chosen.search, mean, to_units(matrix)
+    )
 
 
-def _whitening(centred: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.float64]:
-    """(W + shrinkage * mean eigenvalue)^(-1/2) of the covariance W within persons, shape (d, d)."""
+def to_units(matrix: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Scale a matrix so that its largest entry is 32767."""
+    units: NDArray[np.int16] = np.rint(matrix * (32767 / np.abs(matrix).max())).astype(np.int16)
+    return units
+
+
+def _within(centred: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """The covariance within persons, shape (d, d)."""
     if labels.shape != (len(centred),):
         raise BadFeatures("labels must have one entry for each embedding")
     people, person = np.unique(labels, return_inverse=True)
@@ -100,7 +123,13 @@ def _whitening(centred: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np
     np.add.at(centres, person, centred)
     centres /= np.bincount(person)[:, None]
     within = centred - centres[person]
-    values, vectors = np.linalg.eigh(within.T @ within / freedom)
+    covariance: NDArray[np.float64] = within.T @ within / freedom
+    return covariance
+
+
+def _inverse_root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C + shrinkage * mean eigenvalue)^(-1/2), shape (d, d)."""
+    values, vectors = np.linalg.eigh(covariance)
     if not values.mean() > 0:
         raise BadFeatures("all embeddings of each person are equal; pass no labels to fit without them")
     scale = 1 / np.sqrt(np.maximum(values, 0) + _SHRINKAGE * values.mean())
@@ -108,10 +137,21 @@ def _whitening(centred: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np
     return whitening
 
 
+def spread(kept: int, n: int, seed: int) -> NDArray[np.float64]:
+    """Orthonormal random rows, shape (kept, n): every entry of a template gets its share of every direction."""
+    tall = np.random.default_rng(seed).normal(size=(n, kept))
+    rows: NDArray[np.float64] = np.linalg.qr(tall)[0].T
+    return rows
+
+
 def _directions(whitened: NDArray[np.float64], family: Family, seed: int) -> NDArray[np.float64]:
-    """Principal directions, rotated in groups, then zero columns up to n; shape (d, n)."""
+    """Principal directions, rotated in groups, then zero columns up to n; or spread over all n; shape (d, n)."""
     d, n = whitened.shape[1], family.search.n
     kept = min(d, n)
+    if not family.group:
+        leading = np.linalg.eigh(whitened.T @ whitened)[1][:, ::-1][:, :kept]
+        widened: NDArray[np.float64] = leading @ spread(kept, n, seed)
+        return widened
     directions = np.zeros((d, n))
     directions[:, :kept] = np.linalg.eigh(whitened.T @ whitened)[1][:, ::-1][:, :kept]
     random = np.random.default_rng(seed)

@@ -10,11 +10,12 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.codes import MAX_CODE_FEATURES, CodeForm
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadProfile, ImpossibleProfile
 
@@ -22,13 +23,14 @@ PLAINTEXT_MODULUS: Final = 65537
 ROW_SLOTS: Final = 8192
 
 FORMAT: Final = "concordat-profile-v1"
+FORMAT_2: Final = "concordat-profile-v2"  # codes with masks, or galleries fuller than probes
 MODALITIES: Final = ("face", "iris", "fingerprint")
 MAX_FEATURES: Final = 2048  # the largest published extractors; keeps exact sums below 2^53
 MAX_LENGTH: Final = 1024  # beyond it one query costs more than a national node will spend
 MAX_BOUND: Final = 4  # the table of level counts grows with its power
 MAX_MEAN: Final = 1e6
 MAX_VERSION: Final = 2**31 - 1
-MAX_PROFILE_BYTES: Final = 6 * 2**20  # the largest matrix, 2048 x 1024 x 2 bytes, in base64
+MAX_PROFILE_BYTES: Final = 12 * 2**20  # the largest matrix, 4096 x 1024 x 2 bytes, in base64
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 _WORDS: Final = re.compile(r"[ -~]{1,200}")
@@ -43,6 +45,7 @@ class SearchProfile:
         bound: Largest absolute value of an entry (a).
         norm: Exact sum of squares of every template (S); also the highest score.
         threshold: Lowest score that is a hit (tau).
+        gallery: Non-zeros of a gallery's templates when there are more of them than in a probe (G); else 0.
 
     Raises:
         ImpossibleProfile: The integers contradict each other or would wrap in the plaintext ring.
@@ -52,9 +55,10 @@ class SearchProfile:
     bound: int
     norm: int
     threshold: int
+    gallery: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n", "bound", "norm", "threshold"):
+        for name in ("n", "bound", "norm", "threshold", "gallery"):
             if type(getattr(self, name)) is not int:
                 raise ImpossibleProfile(f"{name} must be an integer")
         half = PLAINTEXT_MODULUS / 2
@@ -70,11 +74,26 @@ class SearchProfile:
             raise ImpossibleProfile(f"threshold must lie in 1..norm, not {self.threshold}")
         if self.threshold <= self.bound:
             raise ImpossibleProfile("threshold must exceed bound, or an empty slot could hit")
+        if self.gallery and (self.bound != 1 or not self.norm < self.gallery <= self.n):
+            # With entries of 1, sum |p_i| = S bounds the score whatever the gallery holds.
+            raise ImpossibleProfile("gallery must be 0, or with bound 1 lie in norm+1..n")
+        if self.step == 2 and (self.norm - self.threshold) % 2:
+            raise ImpossibleProfile("norm - threshold must be even when a gallery's templates have no zeros")
+
+    @property
+    def step(self) -> int:
+        """Distance of possible scores: 2 when no entry of the gallery is zero, because each is then S mod 2."""
+        return 2 if self.gallery == self.n else 1
 
     @property
     def roots(self) -> int:
         """Degree of the threshold polynomial in w = (score - centre)^2: m + 1 distinct accepted squares."""
-        return (self.norm - self.threshold) // 2 + 1
+        return (self.norm - self.threshold) // (2 * self.step) + 1
+
+    @property
+    def gallery_norm(self) -> int:
+        """Sum of squares of every template of a gallery."""
+        return self.gallery or self.norm
 
 
 @lru_cache(maxsize=64)
@@ -113,6 +132,7 @@ class Profile:
         search: Length, bound, norm and threshold of the templates.
         mean: float32, shape ``(d,)``, subtracted from every feature vector.
         matrix: int16, shape ``(d, n)``, in units of 2^-15.
+        code: When features are binary codes with masks, how they become vectors; else None.
 
     Raises:
         BadProfile: A field out of its range.
@@ -125,6 +145,7 @@ class Profile:
     search: SearchProfile
     mean: NDArray[np.float32]
     matrix: NDArray[np.int16]
+    code: CodeForm | None = None
 
     def __post_init__(self) -> None:
         if type(self.name) is not str or not _NAME.fullmatch(self.name):
@@ -139,8 +160,11 @@ class Profile:
             raise BadProfile(f"n must be at most {MAX_LENGTH} and bound at most {MAX_BOUND}")
         if not len(level_counts(self.search.n, self.search.bound, self.search.norm)):
             raise BadProfile("no template of this length and bound has this norm")
-        if self.mean.dtype != np.float32 or self.mean.ndim != 1 or not 2 <= len(self.mean) <= MAX_FEATURES:
-            raise BadProfile(f"mean must be a float32 vector of 2 to {MAX_FEATURES} entries")
+        most = MAX_FEATURES if self.code is None else MAX_CODE_FEATURES
+        if self.mean.dtype != np.float32 or self.mean.ndim != 1 or not 2 <= len(self.mean) <= most:
+            raise BadProfile(f"mean must be a float32 vector of 2 to {most} entries")
+        if self.code is not None and self.code.d != len(self.mean):
+            raise BadProfile(f"the code has {self.code.d} pooled entries, and the mean {len(self.mean)}")
         if not np.all(np.abs(self.mean) <= MAX_MEAN):  # false for NaN too
             raise BadProfile(f"mean must be finite and at most {MAX_MEAN:g} in size")
         if self.matrix.dtype != np.int16 or self.matrix.shape != (len(self.mean), self.search.n):
@@ -169,12 +193,21 @@ class Profile:
 
     def to_bytes(self) -> bytes:
         """The one file form: canonical JSON (sorted keys, no spaces), arrays as base64, little-endian."""
+        more: dict[str, str | int | list[int]] = {}
+        if self.code is not None or self.search.gallery:
+            more = {
+                "code_min_valid": self.code.min_valid if self.code else 0,
+                "code_pool": list(self.code.pool) if self.code else [],
+                "code_shape": list(self.code.shape) if self.code else [],
+                "code_steps": list(self.code.steps) if self.code else [],
+                "gallery": self.search.gallery,
+            }
         return _canonical(
             {
                 "bound": self.search.bound,
                 "d": self.d,
                 "fitted_on": self.fitted_on,
-                "format": FORMAT,
+                "format": FORMAT_2 if more else FORMAT,
                 "matrix": _pack(self.matrix.astype("<i2", copy=False)),
                 "mean": _pack(self.mean.astype("<f4", copy=False)),
                 "modality": self.modality,
@@ -183,6 +216,7 @@ class Profile:
                 "norm": self.search.norm,
                 "threshold": self.search.threshold,
                 "version": self.version,
+                **more,
             }
         )
 
@@ -204,17 +238,24 @@ def load_profile(data: bytes, digest: bytes | None = None) -> Profile:
         fields = json.loads(data.decode("ascii"), parse_float=_refuse, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadProfile("a profile file must be ASCII JSON without fractions") from error
-    if type(fields) is not dict or fields.keys() != _FIELDS.keys():
-        raise BadProfile(f"a profile file must hold exactly these fields: {', '.join(sorted(_FIELDS))}")
-    for field, kind in _FIELDS.items():
+    if type(fields) is not dict:
+        raise BadProfile("a profile file must hold one JSON object")
+    form = fields.get("format")
+    if form != FORMAT and form != FORMAT_2:
+        raise BadProfile(f"format must be {FORMAT} or {FORMAT_2}")
+    wanted = _FIELDS if form == FORMAT else _FIELDS | _FIELDS_2
+    if fields.keys() != wanted.keys():
+        raise BadProfile(f"a {form} file must hold exactly these fields: {', '.join(sorted(wanted))}")
+    for field, kind in wanted.items():
         if type(fields[field]) is not kind:
-            raise BadProfile(f"{field} must be {'text' if kind is str else 'an integer'}")
-    if fields["format"] != FORMAT:
-        raise BadProfile(f"format must be {FORMAT}")
-    search = SearchProfile(fields["n"], fields["bound"], fields["norm"], fields["threshold"])
+            raise BadProfile(f"{field} must be {_KINDS[kind]}")
+    search = SearchProfile(
+        fields["n"], fields["bound"], fields["norm"], fields["threshold"], fields.get("gallery", 0)
+    )
+    code = _code(fields) if fields.get("code_shape") else None
     d = fields["d"]
-    if not 2 <= d <= MAX_FEATURES or search.n > MAX_LENGTH:
-        raise BadProfile(f"d must lie in 2..{MAX_FEATURES} and n be at most {MAX_LENGTH}")
+    if not 2 <= d <= MAX_CODE_FEATURES or search.n > MAX_LENGTH:
+        raise BadProfile(f"d must lie in 2..{MAX_CODE_FEATURES} and n be at most {MAX_LENGTH}")
     profile = Profile(
         name=fields["name"],
         version=fields["version"],
@@ -225,6 +266,7 @@ def load_profile(data: bytes, digest: bytes | None = None) -> Profile:
         matrix=np.frombuffer(_unpack("matrix", fields["matrix"], 2 * d * search.n), "<i2")
         .astype(np.int16)
         .reshape(d, search.n),
+        code=code,
     )
     if profile.to_bytes() != data:
         raise BadProfile("a profile file must be in canonical form: sorted keys, no spaces, no line end")
@@ -233,7 +275,16 @@ def load_profile(data: bytes, digest: bytes | None = None) -> Profile:
     return profile
 
 
-def _canonical(fields: dict[str, str | int]) -> bytes:
+def _code(fields: dict[str, Any]) -> CodeForm:
+    return CodeForm(
+        shape=tuple(fields["code_shape"]),
+        pool=tuple(fields["code_pool"]),
+        steps=tuple(fields["code_steps"]),
+        min_valid=fields["code_min_valid"],
+    )
+
+
+def _canonical(fields: dict[str, str | int | list[int]]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
@@ -271,3 +322,11 @@ _FIELDS: Final[dict[str, type]] = {
     "threshold": int,
     "version": int,
 }
+_FIELDS_2: Final[dict[str, type]] = {
+    "code_min_valid": int,
+    "code_pool": list,
+    "code_shape": list,
+    "code_steps": list,
+    "gallery": int,
+}
+_KINDS: Final[dict[type, str]] = {str: "text", int: "an integer", list: "a list"}

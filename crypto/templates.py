@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.codes import MAX_CODE_FEATURES
 from crypto.errors import BadFeatures, BadTemplate
 from crypto.profiles import MAX_FEATURES, Profile, SearchProfile, level_counts
 
@@ -22,7 +23,7 @@ _MATRIX_BITS: Final = 15
 _ROWS_AT_ONCE: Final = 1024  # bounds the memory of the prefix-sum table
 _FLOAT64_EXACT: Final = 2**53
 
-if MAX_FEATURES << (FEATURE_BITS + _MATRIX_BITS) > _FLOAT64_EXACT:
+if max(MAX_FEATURES, MAX_CODE_FEATURES) << (FEATURE_BITS + _MATRIX_BITS) > _FLOAT64_EXACT:
     raise AssertionError("products of features and matrix would leave the exact range of float64")
 
 Template = NDArray[np.int8]
@@ -41,7 +42,7 @@ def make_template(features: Features, profile: Profile) -> Template:
     return row
 
 
-def make_templates(features: Features, profile: Profile) -> Template:
+def make_templates(features: Features, profile: Profile, *, gallery: bool = False) -> Template:
     """Turn feature vectors, shape ``(m, d)``, into templates, int8, shape ``(m, n)``.
 
     The template is the one, among all with this bound and norm, whose inner product with the mapped
@@ -50,6 +51,7 @@ def make_templates(features: Features, profile: Profile) -> Template:
     Args:
         features: float16, float32 or float64, as the extractor gave them.
         profile: The extractor's profile.
+        gallery: Make templates to be searched, which some profiles fill further than a probe.
 
     Raises:
         BadFeatures: As for one vector; the message names the first bad row.
@@ -63,7 +65,7 @@ def make_templates(features: Features, profile: Profile) -> Template:
     templates = np.empty((len(array), profile.n), np.int8)
     for start in range(0, len(array), _ROWS_AT_ONCE):
         mapped = _map_exactly(array[start : start + _ROWS_AT_ONCE], profile, matrix, start)
-        templates[start : start + len(mapped)] = _spend_norm(mapped, profile.search)
+        templates[start : start + len(mapped)] = _spend_norm(mapped, profile.search, gallery)
     return templates
 
 
@@ -95,13 +97,13 @@ def _refuse_rows(bad: Any, first_row: int, what: str) -> None:
         raise BadFeatures(f"feature vector in row {first_row + int(np.argmax(bad))} {what}")
 
 
-def _spend_norm(mapped: NDArray[np.int64], search: SearchProfile) -> Template:
+def _spend_norm(mapped: NDArray[np.int64], search: SearchProfile, gallery: bool) -> Template:
     """The template nearest in angle: larger magnitudes get larger entries, the norm is spent best."""
     magnitude = np.abs(mapped)
     order = np.argsort(-magnitude, axis=1, kind="stable")
     sums = np.zeros((len(mapped), search.n + 1), np.int64)
     np.cumsum(np.take_along_axis(magnitude, order, axis=1), axis=1, out=sums[:, 1:])
-    counts = level_counts(search.n, search.bound, search.norm)
+    counts = level_counts(search.n, search.bound, search.gallery_norm if gallery else search.norm)
     gain = sums[:, counts[:, 0]]
     for level in range(1, search.bound):
         gain += sums[:, counts[:, level]]
@@ -114,7 +116,7 @@ def _spend_norm(mapped: NDArray[np.int64], search: SearchProfile) -> Template:
     return np.where(mapped < 0, -entries, entries)
 
 
-def validate(template: Template, profile: Profile | SearchProfile) -> None:
+def validate(template: Template, profile: Profile | SearchProfile, *, gallery: bool = False) -> None:
     """Check that a vector is a template of the profile.
 
     Raises:
@@ -128,8 +130,9 @@ def validate(template: Template, profile: Profile | SearchProfile) -> None:
     wide = template.astype(np.int64)
     if np.abs(wide).max() > search.bound:
         raise BadTemplate(f"an entry lies outside -{search.bound}..{search.bound}")
-    if int(wide @ wide) != search.norm:
-        raise BadTemplate(f"the squares do not sum to {search.norm}")
+    norm = search.gallery_norm if gallery else search.norm
+    if int(wide @ wide) != norm:
+        raise BadTemplate(f"the squares do not sum to {norm}")
 
 
 def empty_slot(n: int, i: int) -> Template:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -18,6 +20,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.codes import MAX_CODE_BITS
 from crypto.profiles import MAX_FEATURES
 from node.errors import BadFeatureFile
 
@@ -64,13 +67,24 @@ def read_features(path: Path, d: int | None = None, *, subjects: bool = False) -
     Raises:
         BadFeatureFile: Missing, malformed, oversized, another type or shape, or a repeated record.
     """
+    with opened(path) as members:
+        return _read(members, d, subjects)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Members]:
+    """The members of an npz file, after its directory was checked.
+
+    Raises:
+        BadFeatureFile: Missing, malformed or oversized; errors inside get the file's name in front.
+    """
     if not path.is_file():
         raise BadFeatureFile(f"{path.name}: no such file")
     try:
         with path.open("rb") as file:
             _check_directory(file)
             with zipfile.ZipFile(file) as archive:
-                return _read(archive, d, subjects)
+                yield Members(archive)
     except BadFeatureFile as error:
         raise BadFeatureFile(f"{path.name}: {error}") from error
     except OSError as error:
@@ -85,15 +99,25 @@ def read_probe(text: str) -> NDArray[np.floating[Any]]:
     Raises:
         BadFeatureFile: As `read_features`; no such row; or several rows and no index.
     """
-    found = re.fullmatch(r"(.+\.npz):([0-9]{1,7})", text, re.DOTALL)
-    path, index = (Path(found[1]), int(found[2])) if found else (Path(text), None)
+    path, index = named_row(text)
     rows = read_features(path).embeddings
-    if index is None and len(rows) != 1:
-        raise BadFeatureFile(f"{path.name}: holds {len(rows)} vectors; name one as {path.name}:INDEX, from 0")
-    if index is not None and index >= len(rows):
-        raise BadFeatureFile(f"{path.name}: holds {len(rows)} vectors, so there is no index {index}")
-    probe: NDArray[np.floating[Any]] = rows[index or 0].copy()
+    probe: NDArray[np.floating[Any]] = rows[one_row(path, index, len(rows))].copy()
     return probe
+
+
+def named_row(text: str) -> tuple[Path, int | None]:
+    """``FILE.npz:INDEX`` or ``FILE.npz`` as path and index."""
+    found = re.fullmatch(r"(.+\.npz):([0-9]{1,7})", text, re.DOTALL)
+    return (Path(found[1]), int(found[2])) if found else (Path(text), None)
+
+
+def one_row(path: Path, index: int | None, count: int) -> int:
+    """The row that was named; without an index, the only one."""
+    if index is None and count != 1:
+        raise BadFeatureFile(f"{path.name}: holds {count} vectors; name one as {path.name}:INDEX, from 0")
+    if index is not None and index >= count:
+        raise BadFeatureFile(f"{path.name}: holds {count} vectors, so there is no index {index}")
+    return index or 0
 
 
 def _check_directory(file: IO[bytes]) -> None:
@@ -116,34 +140,51 @@ def _check_directory(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def _read(archive: zipfile.ZipFile, d: int | None, subjects: bool) -> FeatureFile:
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
-        raise BadFeatureFile("two members have one name")
-    if "embeddings.npy" not in members:
-        raise BadFeatureFile("holds no array named 'embeddings'")
-    embeddings = _read_array(archive, members["embeddings.npy"], d)
-    records = _read_names(archive, members, "record", len(embeddings))
-    seen: dict[str, int] = {}
-    for row, record in enumerate(records or ()):
-        if seen.setdefault(record, row) != row:
-            raise BadFeatureFile(f"'record' in row {row} repeats that of row {seen[record]}")
-    people = _read_names(archive, members, "subject", len(embeddings)) if subjects else None
+class Members:
+    """Arrays of an npz file by name; each is checked from its header before it is read."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._infos = {info.filename: info for info in archive.infolist()}
+        if len(self._infos) != len(archive.infolist()):
+            raise BadFeatureFile("two members have one name")
+
+    def __contains__(self, name: str) -> bool:
+        return f"{name}.npy" in self._infos
+
+    def array(self, name: str, d: int | None = None) -> NDArray[Any]:
+        """The array of that name; with ``d``, vectors of that length."""
+        if name not in self:
+            raise BadFeatureFile(f"holds no array named '{name}'")
+        return _read_array(self._archive, self._infos[f"{name}.npy"], d)
+
+    def names(self, name: str, count: int) -> tuple[str, ...] | None:
+        """One printable identifier for each of ``count`` rows; None when the file has no such array."""
+        if name not in self:
+            return None
+        names = tuple(str(entry) for entry in self.array(name).tolist())
+        if len(names) != count:
+            raise BadFeatureFile(f"'{name}' must have one entry for each row")
+        for row, entry in enumerate(names):
+            if not entry or not entry.isprintable():
+                raise BadFeatureFile(f"'{name}' in row {row} is empty or not printable")
+        return names
+
+    def records(self, count: int) -> tuple[str, ...] | None:
+        """The array ``record``, of which no entry may repeat."""
+        records = self.names("record", count)
+        seen: dict[str, int] = {}
+        for row, record in enumerate(records or ()):
+            if seen.setdefault(record, row) != row:
+                raise BadFeatureFile(f"'record' in row {row} repeats that of row {seen[record]}")
+        return records
+
+
+def _read(members: Members, d: int | None, subjects: bool) -> FeatureFile:
+    embeddings = members.array("embeddings", d)
+    records = members.records(len(embeddings))
+    people = members.names("subject", len(embeddings)) if subjects else None
     return FeatureFile(embeddings, records, people)
-
-
-def _read_names(
-    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str, count: int
-) -> tuple[str, ...] | None:
-    if f"{name}.npy" not in members:
-        return None
-    names = tuple(str(entry) for entry in _read_array(archive, members[f"{name}.npy"], None).tolist())
-    if len(names) != count:
-        raise BadFeatureFile(f"'{name}' must have one entry for each row of 'embeddings'")
-    for row, entry in enumerate(names):
-        if not entry or not entry.isprintable():
-            raise BadFeatureFile(f"'{name}' in row {row} is empty or not printable")
-    return names
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, d: int | None) -> NDArray[Any]:
@@ -176,24 +217,34 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, d: int | None) 
     return np.frombuffer(data, dtype).reshape(shape, order="F" if found[2] == b"True" else "C")
 
 
+_BITS: Final = ("codes", "masks")
+_ROWS: Final = ("embeddings", *_BITS)
+
+
 def _check_type(name: str, descr: str) -> np.dtype[Any]:
     kind, size = descr[1], int(descr[2:])
     if name == "embeddings":
-        allowed = kind == "f" and size in (2, 4, 8)
+        allowed, wanted = kind == "f" and size in (2, 4, 8), "float16, float32 or float64"
+    elif name in _BITS:
+        allowed, wanted = (kind, size) == ("u", 1), "packed bits (uint8)"
+    elif name == "fit":
+        allowed, wanted = (kind, size) == ("b", 1), "truth values"
     else:
+        wanted = "integers or short text"
         allowed = (kind == "U" and 1 <= size <= MAX_RECORD_CHARS) or (kind in "iu" and size in (1, 2, 4, 8))
     if not allowed:
-        wanted = "float16, float32 or float64" if name == "embeddings" else "integers or short text"
         raise BadFeatureFile(f"'{name}' must hold {wanted}, not {descr}")
     return np.dtype(descr)
 
 
 def _check_shape(name: str, shape: tuple[int, ...], d: int | None) -> None:
-    if len(shape) != (2 if name == "embeddings" else 1):
+    if len(shape) != (2 if name in _ROWS else 1):
         raise BadFeatureFile(f"'{name}' has {len(shape)} dimensions")
     if not 1 <= shape[0] <= MAX_ROWS:
         raise BadFeatureFile(f"'{name}' must have 1 to {MAX_ROWS} rows, not {shape[0]}")
     if name == "embeddings" and not 2 <= shape[1] <= MAX_FEATURES:
         raise BadFeatureFile(f"vectors must have 2 to {MAX_FEATURES} entries, not {shape[1]}")
+    if name in _BITS and not 1 <= shape[1] <= MAX_CODE_BITS // 8:
+        raise BadFeatureFile(f"codes must have 1 to {MAX_CODE_BITS // 8} bytes, not {shape[1]}")
     if d is not None and shape[1] != d:
         raise BadFeatureFile(f"vectors have {shape[1]} entries, but the profile wants {d}")

@@ -43,7 +43,8 @@ from crypto.sealing import NONCE_BYTES, seal
 from crypto.templates import Template, empty_slot, make_templates
 from node.blocks import BLOCK_SLOTS, BlockRef, block_aad, load_block, load_records
 from node.errors import NoSuchGallery, StorageFailed
-from node.features import read_features, read_probe
+from node.features import read_probe
+from node.samples import gallery_vectors
 from protocol import limits
 
 __all__ = ["BlockRef", "GalleryStore", "ImportReport", "Partition", "Staged", "load_block", "load_records"]
@@ -179,9 +180,9 @@ class GalleryStore:
         """First half of an import: everything on disk and synced, nothing counts yet."""
         if modality not in MODALITIES or modality != profile.modality:
             raise InputError(f"the profile is for {profile.modality}, not for the modality that was named")
-        features = read_features(path, profile.d)
-        names = features.records or tuple(rng(8).hex() for _ in range(len(features.embeddings)))
-        templates = make_templates(features.embeddings, profile)
+        vectors, records = gallery_vectors(path, profile)
+        names = records or tuple(rng(8).hex() for _ in range(len(vectors)))
+        templates = make_templates(vectors, profile, gallery=True)
         place = (modality, profile.name, profile.digest)
         return self._write(place, names, templates, rng)
 

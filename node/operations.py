@@ -291,6 +291,9 @@ def show_profile(profile: Profile) -> dict[str, Any]:
         "bound": search.bound,
         "norm": search.norm,
         "threshold": search.threshold,
+        "gallery_norm": search.gallery_norm,
+        "roots": search.roots,
+        "probes": len(profile.code.steps) if profile.code else 1,
     }
 
 

@@ -12,6 +12,7 @@ from node.cli import (
     agreement,
     audit,
     bench,
+    calibrate,
     claim,
     demo,
     gallery,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("query")(query.query)
 app.command("claim")(claim.claim)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(node.app, name="node")
 app.add_typer(peer.app, name="peer")
 app.add_typer(ledger.app, name="ledger")

@@ -54,31 +54,50 @@ def _show(result: dict[str, Any]) -> None:
 @app.command()
 def fit(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.npz", help="Arrays: embeddings; subject says who each is.")
+        Path,
+        typer.Argument(
+            metavar="FILE.npz",
+            help="Arrays: embeddings, or codes, masks and shape; subject, finger or eye says who each row is.",
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the new profile.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new file, NAME.json.")],
-    family: Annotated[str, typer.Option(help="embedding-128 or embedding-256.")] = "embedding-256",
-    modality: Annotated[str, typer.Option(help="face, iris or fingerprint.")] = "face",
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="embedding-128, -256 or -512; iris-512 or -1024 (codes); finger-1024. "
+            "By default embedding-256, or iris-512 for codes."
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="face, iris or fingerprint; by default the family's.")
+    ] = None,
+    threshold: Annotated[
+        int | None, typer.Option(help="tau, as calibrate --fpir chose it; by default the family's.")
+    ] = None,
     fitted_on: Annotated[str, typer.Option(help="Who these people are, in words.")] = "own people",
     json: Json = False,
 ) -> None:
-    """Fit the mean and the matrix on people who are not searched for."""
+    """Fit the mean and the matrix on people who are not searched for.
+
+    When the file has an array fit, only rows where it is true are fitted on: calibrate --fit measures on the others.
+    Codes with fewer than half of their bits usable are left out.
+    """
     with typed(json):
-        import numpy as np
-
-        from crypto.fitting import fit_profile
-        from node.features import read_features
+        from node.measuring import chosen, fit_samples
         from node.operations import show_profile
+        from node.samples import read_samples
 
-        features = read_features(file, subjects=True)
-        profile = fit_profile(
-            features.embeddings,
-            np.array(features.subjects) if features.subjects else None,
-            family,
+        samples = read_samples(file)
+        if samples.fit is not None:
+            samples = chosen(samples, samples.fit)
+        profile = fit_samples(
+            samples,
+            family or ("embedding-256" if samples.codes is None else "iris-512"),
             name=name,
             modality=modality,
             fitted_on=fitted_on,
+            threshold=threshold,
         )
         write_new(output, profile.to_bytes())
         emit(json, show_profile(profile), _show)
