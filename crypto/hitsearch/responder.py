@@ -89,7 +89,7 @@ class Responder:
         self._validity = Validity(self._bgv, relin, GuardKeys(guard, guard.load_galois_keys(last)))
         uniform = uniform_half(keys.seed, public_part(plan), plan.degree)
         self._zeros = FreshZeros(self._bgv, keys.public, uniform)
-        self._flood = Flood(self._bgv)
+        self._flood = Flood(self._bgv, self._engine.kernel)
         self._observe = observe
         self._constants = self._threshold_constants()
 

@@ -45,12 +45,14 @@ class ScoreEngine(Protocol):
         encoded_shape: Of a block as one array, if it has that form.
         arithmetic: ``seal.Bgv``, or what takes its place: scores are ciphertexts of this.
         relinearisation: The key that its products take.
+        kernel: If it has one.
     """
 
     name: str
     encoded_shape: tuple[int, ...] | None
     arithmetic: Bgv | WordArithmetic
     relinearisation: Any
+    kernel: Kernel | None
 
     def rotations(self, probe: Ciphertext) -> Any:
         """The baby steps: the probe, at the level of the search, in all its small rotations."""
@@ -91,7 +93,8 @@ class KernelEngine:
     def __init__(self, plan: Plan, bgv: Bgv, keys: dict[int, list[Words]]) -> None:
         self.name = description()
         self._bgv, self._plan = bgv, plan
-        self._kernel = Kernel(plan)
+        self.kernel: Kernel | None = Kernel(plan)
+        self._kernel = self.kernel
         self.encoded_shape: tuple[int, ...] | None = self._kernel.block_shape
         self.arithmetic: Bgv | WordArithmetic = WordArithmetic(self._kernel)
         self.relinearisation: Any = self._kernel.switch_key(keys[0])
@@ -132,6 +135,7 @@ class SealEngine:
 
     name = "SEAL"
     encoded_shape: tuple[int, ...] | None = None
+    kernel: Kernel | None = None
 
     def __init__(self, plan: Plan, bgv: Bgv, galois: Any, relinearisation: Any) -> None:
         self._bgv, self._plan, self._galois = bgv, plan, galois

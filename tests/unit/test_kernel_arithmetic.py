@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from searching import EVEN_WIDTH, insecure_plan, parties
+from searching import EVEN_WIDTH, insecure_plan, parties, stream
 
 from crypto.hitsearch import kernel_library as native
+from crypto.hitsearch.flooding import Flood
 from crypto.hitsearch.kernel import Kernel
 from crypto.hitsearch.keyset import KeySet
 from crypto.hitsearch.packing import Words
@@ -32,6 +33,7 @@ class Both:
     """The same ciphertexts for SEAL and for the kernel, and what holds their results against each other."""
 
     def __init__(self, level: int) -> None:
+        self.level = level
         requester, responder = parties(PLAN)
         pairs = KeySet.from_bytes(requester.evaluation_keys(), PLAN).pairs(PLAN)
         digits = next(digits for name, digits in pairs if name.element == 0)
@@ -110,3 +112,14 @@ def test_other_levels_do_not_mix() -> None:
         both.words.times_plain(words, lower[0])
     with pytest.raises(ValueError, match="two primes"):
         both.words.times_plain(np.zeros((2, 1, PLAN.degree), dtype=np.uint64), lower[0])
+
+
+def test_flooding_is_that_of_seal() -> None:
+    both = Both(PLAN.stage("flooding").level)
+    (ciphertext, _), _ = both.pairs
+    answers = [
+        both.seal.words_of(Flood(both.seal, kernel).add_to(ciphertext, stream(1), b"hits"), both.level)
+        for kernel in (None, Kernel(PLAN))
+    ]
+    assert np.array_equal(*answers)
+    assert not np.array_equal(answers[0], both.seal.words_of(ciphertext, both.level))
