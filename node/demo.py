@@ -58,6 +58,7 @@ def run_demo(keep: Path | None, quiet: bool) -> bool:
         except ConcordatError as error:
             show.failed(error)
         finally:
+            _taken()
             show.world.stop()
         seconds = time.monotonic() - started
         ok = show.finish(seconds, keep)
@@ -302,16 +303,29 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the demonstration as Ctrl-C does: everything is stopped and removed on the way out."""
+    """Ctrl-C and SIGTERM end the demonstration: everything is stopped and removed on the way out.
+
+    The interpreter drops an exception that is raised inside a finaliser, so the interrupt is raised again until
+    somebody has taken it.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = [signal.signal(number, interrupt) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _taken()
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _taken() -> None:
+    """The interrupt has arrived, or there was none."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 __all__ = ["DemoFailed", "run_demo"]

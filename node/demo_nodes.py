@@ -150,8 +150,12 @@ class DemoWorld:
             arguments = {"file": str(file), "modality": "face", "profile": PROFILE}
             return node.country, int(node.call("gallery.import", arguments)["records"])
 
-        with ThreadPoolExecutor() as pool:
+        pool = ThreadPoolExecutor()
+        try:
             return dict(pool.map(one, self.nodes.values()))
+        finally:
+            # An interrupt does not wait for the imports: they end when their nodes are stopped.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def stop(self, *countries: str) -> None:
         """Stop these nodes, or all: ask first, then insist."""
