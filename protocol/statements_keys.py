@@ -3,7 +3,7 @@
 Both ledgers have an exchange of their own for each registration. The secrets of the sets that were opened are in the
 messages; the secret of the set in use is in the private part of the requester's last entry alone, for its auditors.
 
-Source: specs/ledger.md, sections "Statements" and "Registration of keys".
+Source: specs/ledger.md, section "Statements"; specs/wire.md, section "Registration of keys".
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from parties import (
     agreement,
     agreement_fields,
     descriptor,
+    in_use,
     ledger_signer,
     named_key,
     parties,
@@ -92,7 +93,7 @@ def arrive(us: Parties, *witnesses: CosignatureSigner) -> Admission:
         stored=lambda _: [],
         agreement=lambda digest: AGREEMENT if digest == AGREEMENT.digest else None,
         spent=lambda _: 0,
-        keys_known=lambda digest: digest == KEYS,
+        keys=lambda digest: in_use(AGREEMENT, NOW) if digest == KEYS else None,
         plan=lambda digest: PLAN if digest == PROFILE else None,
         busy=False,
     )
