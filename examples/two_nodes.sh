@@ -49,7 +49,7 @@ sign_by_both() {  # FIRST SECOND: the file goes to and fro; the first signs agai
 serve() {  # NAME: in the background, until it answers
     concordat node serve "$work/$1" --log-file "$work/$1.log" &
     served+=($!)
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         if [ -S "$work/$1/admin.sock" ] && [ "$(concordat node status "$work/$1" --json | field served)" = True ]; then return; fi
         sleep 0.1
     done
