@@ -19,6 +19,7 @@ from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
+from node.errors import TooBusy
 from node.key_state import ANSWERING
 from node.logging import log
 from node.quorum import Quorum
@@ -56,6 +57,7 @@ class Registrar:
         self.taken = Taken(core)
         self._checks: set[asyncio.Task[None]] = set()
         self._progress: dict[bytes, Progress] = {}
+        self._uploading: set[str] = set()
         # One check at a time: each of them keeps all workers busy between queries.
         self._turn = asyncio.Lock()
         self._sweeper: asyncio.Task[None] | None = None
@@ -103,9 +105,10 @@ class Registrar:
         return await self._thread(self.taken.status, peer, name, seen_size, self._progress.get(name))
 
     async def take_keys(self, peer: str, name: bytes, plan: str, length: int | None, chunks: Any) -> None:
-        """Take the bytes of the set that was kept, once a worker has loaded them.
+        """Take the bytes of the set that was kept, once a worker has loaded them; not read if they are here.
 
         Raises:
+            TooBusy: The peer is uploading already.
             OfferRefused: Nobody waits for these keys.
             BadKeys: Of another length, or they do not load.
         """
@@ -114,13 +117,22 @@ class Registrar:
         if length != wanted:
             raise BadKeys(f"evaluation keys of this plan have {wanted} bytes")
         stream: AsyncIterator[bytes] = chunks
-        part = await self.core.bodies.receive(Kind.KEYS, name, wanted, stream, publish=False)
+        if await self._thread(self.taken.has_keys, peer, name):
+            return
+        # Each set costs a part file and a worker's time: a peer has one under way.
+        if peer in self._uploading:
+            raise TooBusy("another upload of keys is under way")
+        self._uploading.add(peer)
         try:
-            await self._engine.check_keys(search, part, name)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        await self._thread(self.taken.accept_keys, name, part)
+            part = await self.core.bodies.receive(Kind.KEYS, name, wanted, stream, publish=False)
+            try:
+                await self._engine.check_keys(search, part, name)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+            await self._thread(self.taken.accept_keys, name, part)
+        finally:
+            self._uploading.discard(peer)
         log("evaluation keys uploaded", peer=peer, bytes=wanted)
         await self._look_at_all()
 

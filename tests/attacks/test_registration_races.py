@@ -162,3 +162,35 @@ class TestRestoredCopy:
             assert (row.is_open, row.record) == (False, b""), "its secrets are gone"
             assert offers.open_targets() == []
         assert findings(world, "CL", "ledger-2") == []
+
+
+async def test_uploads_over_and_over_take_one_worker_and_one_file(
+    us: Daemon, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys of 31 MB each, loaded by a worker: a peer must not keep all of them busy with bytes that are here."""
+    honest, loaded, go_on = us.engine.check_keys, 0, asyncio.Event()
+
+    async def slowly(*arguments: Any) -> None:
+        nonlocal loaded
+        loaded += 1
+        await go_on.wait()
+        await honest(*arguments)
+
+    monkeypatch.setattr(us.engine, "check_keys", slowly)
+    forger = Forger(world.directories["CL"])
+    try:
+        await forger.offer()
+        await forger.open()
+        first = asyncio.create_task(forger.upload())
+        await until(lambda: loaded == 1)
+        others = [asyncio.create_task(forger.upload()) for _ in range(3)]
+        done, _ = await asyncio.wait(others, timeout=5)
+        assert [one.result() for one in done] == [503] * 3
+        go_on.set()
+        assert await first == 201
+        assert (await forger.decided()).outcome == "registered"
+        assert await forger.upload() == 201
+    finally:
+        go_on.set()
+        await forger.close()
+    assert loaded == 1

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import World, ask, statements
+from mortal_node import STEPS
+from nodes import World, ask, register, statements
 
 from node import admin
 from node.audit_files import DirectoryReader
 from node.core import NodeCore
-from node.errors import NodeNotServed
+from node.errors import KeysNotRegistered, NodeNotServed
 from protocol import limits
 from protocol.audit.keys import parse_private
 from protocol.audit.reconcile import reconcile
@@ -175,3 +176,94 @@ async def test_a_requester_killed_before_the_probe_is_encrypted_sends_nothing(tm
         mortal.kill()
     assert (asked["state"], asked["outcome"], asked["reason"]) == ("failed", "failed", "probe-lost")
     assert checked(world) == ([], [])
+
+
+def points(role: str) -> set[str]:
+    return {f"{kind}:{role}:{name}" for kind in ("keys", "claim") for name in STEPS[f"{kind}:{role}"][1]}
+
+
+def said(world: World, country: str) -> list[str]:
+    """What the ledger says of registrations and claims."""
+    with NodeCore.open(world.directories[country]) as core:
+        found = statements(core, keys=True)
+    return [kind for kind in found if kind.startswith(("keys.", "claim.", "peer.suspended"))]
+
+
+ASKS = ["keys.offered", "keys.opened", "keys.accepted", "claim.sent", "claim.confirmed"]
+ANSWERS = ["keys.challenged", "keys.registered", "claim.accepted"]
+
+
+async def test_a_requester_killed_at_every_step_of_a_registration_and_of_a_claim(tmp_path: Path) -> None:
+    world = World.copied(tmp_path, registered=False)
+    mortal = Mortal(world.directories["CL"], tmp_path / "marks", "keys:", "claim:")
+    mortal.start()
+    asked: dict[str, Any] = {}
+
+    async def is_hit() -> bool:
+        try:
+            (one,) = (await mortal.call("query", world.arguments("known.npz:5")))["results"]
+        except NodeNotServed:
+            return False
+        asked.update(one)
+        return bool(one["reported"])
+
+    async def is_confirmed() -> bool:
+        try:
+            return bool((await mortal.call("claim", {"exchange": asked["exchange"], "officer": "o"}))["ok"])
+        except NodeNotServed:
+            return False
+
+    try:
+        async with world.daemon("US"):
+            await mortal.revive_until(is_hit)
+            await mortal.revive_until(is_confirmed)
+    finally:
+        mortal.kill()
+    assert {path.name for path in mortal.marks.iterdir()} == points("q")
+    assert mortal.deaths == len(points("q"))
+    assert checked(world) == (
+        ["query.intent", "query.result"],
+        ["query.accepted", "query.answered", "query.claimed"],
+    )
+    assert (said(world, "CL"), said(world, "US")) == (ASKS, ANSWERS)
+
+
+async def test_a_responder_killed_at_every_step_of_a_registration_and_of_a_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LAST_RETRY", 300)
+    world = World.copied(tmp_path, registered=False)
+    mortal = Mortal(world.directories["US"], tmp_path / "marks", "keys:", "claim:")
+    mortal.start()
+    try:
+        async with world.daemon("CL") as cl:
+
+            async def is_registered() -> bool:
+                try:
+                    await asyncio.wait_for(register(cl, "US"), 1)
+                except (TimeoutError, KeysNotRegistered):
+                    return False
+                return True
+
+            await mortal.revive_until(is_registered)
+            asked = await ask(cl, world.arguments("known.npz:5"))
+            assert asked["outcome"] == "hit", asked
+            exchange = asked["exchange"]
+            claiming = asyncio.create_task(
+                cl.claiming.run({"exchange": exchange, "officer": "o", "hit": 1}, lambda _: None)
+            )
+
+            async def is_claimed() -> bool:
+                return claiming.done()
+
+            await mortal.revive_until(is_claimed)
+            assert (await claiming)["ok"]
+    finally:
+        mortal.kill()
+    assert {path.name for path in mortal.marks.iterdir()} == points("r")
+    assert mortal.deaths == len(points("r"))
+    assert checked(world) == (
+        ["query.intent", "query.result"],
+        ["query.accepted", "query.answered", "query.claimed"],
+    )
+    assert (said(world, "CL"), said(world, "US")) == (ASKS, ANSWERS)

@@ -2,7 +2,8 @@
 
 Usage: ``python mortal_node.py DIR MARKS PREFIX...``. A point is named like ``q:after:EntryAppended:query.intent``
 (role; before or after the step is stored; event; entry). It is deadly once: a mark in MARKS says that it was
-passed. Only points that begin with one of the prefixes kill.
+passed. Only points that begin with one of the prefixes kill. The stored steps of registrations and claims are points
+too, passed when the step is done: ``keys:q:begin``, ``claim:r:_decide``.
 """
 
 from __future__ import annotations
@@ -11,14 +12,26 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nodes import PLAIN
 
+from node.claim_records import ClaimRecords
+from node.claims_taken import ClaimsTaken
 from node.daemon import open_daemon
 from node.driver import Driver
+from node.offers import Offers
 from node.sessions import SessionStore
+from node.taken import Taken
+
+STEPS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "keys:q": (Offers, ("begin", "log_offer", "take", "log_opening", "mark_delivered", "finish")),
+    "keys:r": (Taken, ("admit", "open", "accept_keys", "store_decision", "finish")),
+    "claim:q": (ClaimRecords, ("_make", "log_sent", "take", "finish")),
+    "claim:r": (ClaimsTaken, ("_decide", "_finish")),
+}
 
 
 class Points:
@@ -31,6 +44,15 @@ class Points:
         if name.startswith(self._prefixes) and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mortal_step(points: Points, point: str, step: Callable[..., Any]) -> Callable[..., Any]:
+    def mortal(*arguments: Any, **named: Any) -> Any:
+        done = step(*arguments, **named)
+        points.reach(point)
+        return done
+
+    return mortal
 
 
 def haunt(points: Points) -> None:
@@ -50,6 +72,9 @@ def haunt(points: Points) -> None:
         points.reach(f"{self.store._role}:logged:{command.kind}")
         return event
 
+    for prefix, (owner, names) in STEPS.items():
+        for name in names:
+            setattr(owner, name, mortal_step(points, f"{prefix}:{name}", getattr(owner, name)))
     SessionStore.advance = mortal_advance  # type: ignore[method-assign]
     Driver._append = mortal_append  # type: ignore[method-assign]
 
