@@ -15,6 +15,7 @@ from nodes import World, ask, register, statements, until
 from crypto.hitsearch.plain import PlainRequester
 from node import succession
 from node.audit_files import DirectoryReader
+from node.claim_records import ClaimRecords, NotClaimable
 from node.core import NodeCore, wall_clock
 from node.daemon import Daemon
 from node.errors import KeysNotRegistered
@@ -162,6 +163,22 @@ class TestRestoredCopy:
             assert (row.is_open, row.record) == (False, b""), "its secrets are gone"
             assert offers.open_targets() == []
         assert findings(world, "CL", "ledger-2") == []
+
+    async def test_claims_of_a_lost_ledger_are_not_made_under_its_successor(self, tmp_path: Path) -> None:
+        """Their query is not on the new ledger: an audit would lay them to the node that claims."""
+        world = World.copied(tmp_path)
+        async with world.daemon("US"), world.daemon("CL") as cl:
+            exchange = bytes.fromhex((await ask(cl, world.arguments("known.npz:3")))["exchange"])
+        with NodeCore.open(world.directories["CL"]) as core:
+            begun = ClaimRecords(core).begin(exchange, None, "officer-1")
+        succession.succeed(world.directories["CL"], "operator-1", "the disk broke", [], wall_clock())
+        with NodeCore.open(world.directories["CL"]) as core:
+            records = ClaimRecords(core)
+            assert records.resume() == []
+            assert records.shown(exchange)["hits"][0]["state"] == "failed", "nobody confirmed it"
+            with pytest.raises(NotClaimable, match="succeeded"):
+                records.begin(exchange, begun.number, "officer-1")
+            assert statements(core) == ["ledger.succeeded"]
 
 
 async def test_uploads_over_and_over_take_one_worker_and_one_file(
