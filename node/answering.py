@@ -13,6 +13,7 @@ from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys, ConcordatError
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
+from crypto.hitsearch.passes import probes_of
 from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
@@ -349,6 +350,7 @@ class Answering(Driver[ResponderSession]):
             seed=seed,
             blocks=tuple(blocks),
             peer=self.store.peer_of(key),
+            probes=probes_of(profile),
         )
         return _Search(job, gallery.commitment, gallery.records)
 

@@ -50,19 +50,19 @@ from protocol.messages import (
 from protocol.policy import allow
 
 ROLE: Final = "q"
-OPEN_AT_ONCE: Final = 64
-"""Blocks of an answer in memory: the responder says how many there are, up to nine gigabytes of them, and may
-make every slot of them a hit."""
+OPEN_AT_ONCE: Final = 20_000_000
+"""Bytes of an answer in memory, or one block of it: the responder says how many blocks there are, up to many
+gigabytes of them, and may make every slot of them a hit."""
 OPEN_ATTEMPTS: Final = 3
 LENGTH_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Probe:
-    """One encoded probe, in memory only."""
+    """What is asked for, in memory only: the templates of one person, as many as the profile asks for."""
 
     profile: Profile
-    template: Template
+    templates: Template
 
 
 def frame_query(submission: bytes, ciphertext: bytes) -> bytes:
@@ -193,7 +193,7 @@ class Asking(Driver[RequesterSession]):
         try:
             request = (await self.thread(self.store.get, key)).record.request
             secret = await self._secret_of(request.evaluation_keys, request.responder)
-            ciphertext = await self._engine.encrypt(probe.profile.search, secret, probe.template)
+            ciphertext = await self._engine.encrypt(probe.profile.search, secret, probe.templates)
             name = await self.thread(self._bodies.put, Kind.CIPHERTEXT, ciphertext)
         except ConcordatError as error:
             log("the probe could not be encrypted", level="error", exchange=key, code=error.code)
@@ -335,7 +335,7 @@ class Asking(Driver[RequesterSession]):
                 secret = await self._secret_of(request.evaluation_keys, request.responder)
                 size, begin, found = request.answer_block_bytes, 0, list[Hit]()
                 while True:
-                    piece = (Kind.ANSWER, command.answer_hash, begin, OPEN_AT_ONCE * size)
+                    piece = (Kind.ANSWER, command.answer_hash, begin, max(1, OPEN_AT_ONCE // size) * size)
                     part = await self.thread(self._bodies.read_part, *piece)
                     if not part:
                         return events.AnswerOpened(len(found), pack_hits(found))

@@ -18,6 +18,7 @@ from crypto.contexts import Context
 from crypto.errors import ConcordatError, LocalFault
 from crypto.hitsearch.kernel_library import description
 from crypto.hitsearch.parameters import plan_for
+from crypto.hitsearch.passes import probes_of
 from crypto.profiles import Profile, load_profile
 from crypto.sealing import open_sealed, seal
 from node.bodies import Bodies
@@ -399,9 +400,9 @@ class NodeCore:
         self.state.put_profile(profile.digest, profile.name, profile.to_bytes())
 
     def sizes(self, profile: Profile) -> PlanSizes:
-        """The exact lengths of the search plan of a profile."""
-        plan = plan_for(profile.search)
-        return PlanSizes(plan.identifier, plan.query_bytes, plan.answer_block_bytes)
+        """The exact lengths of the search plan of a profile, for all probes of a query."""
+        plan, probes = plan_for(profile.search), probes_of(profile)
+        return PlanSizes(plan.identifier, probes * plan.query_bytes, probes * plan.answer_block_bytes)
 
     # Sealed small things
 

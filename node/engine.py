@@ -38,7 +38,7 @@ class SearchJob:
     Attributes:
         keys_path: File of the requester's evaluation keys.
         keys_hash: Their name, ``hash_fields(Context.EVALUATION_KEYS, file)``.
-        query: The encrypted probe.
+        query: The encrypted probes, one after the other.
         seed: 32 fresh random bytes; every mask of the answer comes from them.
         blocks: In the order in which the answer lists them.
         peer: Who asked: workers are shared fairly between peers.
@@ -52,6 +52,7 @@ class SearchJob:
     seed: bytes
     blocks: tuple[BlockRef, ...]
     peer: str = OWN
+    probes: int = 1
 
 
 @dataclass(slots=True)
@@ -211,14 +212,14 @@ class Engine:
         """Make the evaluation keys of a secret again, in a file; their length."""
         return await self._do(FIRST, lambda slot: slot.call(worker.write_set, search, secret, path))
 
-    async def encrypt(self, search: SearchProfile, secret: bytes, template: Any) -> bytes:
-        """Encrypt one template."""
-        return await self._twice(FIRST, worker.encrypt, search, secret, template)
+    async def encrypt(self, search: SearchProfile, secret: bytes, templates: Any) -> bytes:
+        """Encrypt the probes of a query, templates of shape ``(probes, n)``."""
+        return await self._twice(FIRST, worker.encrypt, search, secret, templates)
 
     async def open_answer(
         self, search: SearchProfile, secret: bytes, blocks: list[bytes]
     ) -> list[list[tuple[int, int]]]:
-        """Slot and token of the hits, block by block."""
+        """Slot and token of what any probe hit, block by block."""
         return await self._twice(FIRST, worker.open_answer, search, secret, blocks)
 
     async def search(
@@ -241,9 +242,10 @@ class Engine:
         name = object()
 
         async def answer(slot: Slot, block: BlockRef, attempt: int) -> bytes:
-            fixed = (job.search, job.keys_path, job.keys_hash, job.query, block, job.seed, job.exchange_id)
+            asked = (job.search, job.keys_path, job.keys_hash, job.query, job.probes)
+            random = (job.seed, job.exchange_id, attempt)
             return await self._on_shelf(
-                job.search, block, lambda place: slot.call(worker.search_block, *fixed, attempt, place)
+                job.search, block, lambda spot: slot.call(worker.search_block, *asked, block, *random, spot)
             )
 
         async def both(slot: Slot, block: BlockRef) -> bytes:
@@ -255,11 +257,11 @@ class Engine:
                 return await answer(slot, block, 1)
 
         async def one(block: BlockRef) -> bytes:
-            found = await self._do(job.peer, lambda slot: both(slot, block), name)
+            found = await self._do(job.peer, lambda slot: both(slot, block), name, job.probes)
             counted.step()
             return found
 
-        self._lanes.begin(name, prepared_bytes(job.search, self._scheme))
+        self._lanes.begin(name, job.probes * prepared_bytes(job.search, self._scheme))
         try:
             return await _all([one(block) for block in job.blocks])
         finally:

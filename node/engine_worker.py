@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
@@ -27,6 +27,7 @@ import numpy as np
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadKeys, ConcordatError, LocalFault
+from crypto.hitsearch.passes import answer_all, encrypt_all, open_all, prepare_all
 from crypto.profiles import SearchProfile
 from node.blocks import BlockRef, load_block
 
@@ -176,6 +177,7 @@ def search_block(
     keys_path: Path,
     keys_hash: bytes,
     query: bytes,
+    probes: int,
     block: BlockRef,
     seed: bytes,
     exchange_id: bytes,
@@ -186,18 +188,18 @@ def search_block(
     worker = _me()
     responder = _responder(search, keys_path, keys_hash)
 
+    def stream(index: int | None, probe: int) -> Any:
+        return worker.scheme.mask_stream(seed, exchange_id, index, attempt, probe)
+
     def prepare() -> tuple[Any, int]:
-        stream = worker.scheme.mask_stream(seed, exchange_id, None, attempt)
-        return responder.prepare(query, stream), prepared_bytes(search, worker.scheme)
+        prepared = prepare_all(responder, query, probes, partial(stream, None))
+        return prepared, probes * prepared_bytes(search, worker.scheme)
 
     # Under everything that its randomness depends on: another query with the same ciphertext is prepared anew.
     attempt_of = (search, keys_hash, seed, exchange_id, attempt, hashlib.sha256(query).digest())
     prepared = worker.prepared.get(attempt_of, prepare)
-
-    stream = worker.scheme.mask_stream(seed, exchange_id, block.index, attempt)
     searched = load_block(block, worker.seal_key) if spot is None else _encoded(responder, block, spot)
-    (answer,) = responder.answer_many([prepared], searched, [stream])
-    return bytes(answer)
+    return answer_all(responder, prepared, searched, partial(stream, block.index))
 
 
 def _encoded(responder: Any, block: BlockRef, spot: Spot) -> Any:
@@ -253,12 +255,12 @@ def _requester(search: SearchProfile, secret: bytes) -> Any:
     return _me().scheme.requester.load(_plan(search), secret)
 
 
-def encrypt(search: SearchProfile, secret: bytes, template: Any) -> bytes:
-    """Encrypt one template, int8 of shape (n,)."""
-    return bytes(_requester(search, secret).encrypt(template))
+def encrypt(search: SearchProfile, secret: bytes, templates: Any) -> bytes:
+    """Encrypt the probes of a query, int8 of shape (probes, n)."""
+    return encrypt_all(_requester(search, secret), templates)
 
 
 def open_answer(search: SearchProfile, secret: bytes, blocks: list[bytes]) -> list[list[tuple[int, int]]]:
     """Slot and token of the hits, block by block; nothing else of the answer leaves the worker."""
     requester = _requester(search, secret)
-    return [requester.open_block(one).hits() for one in blocks]
+    return [open_all(requester, one) for one in blocks]

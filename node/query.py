@@ -10,7 +10,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from crypto.errors import ConcordatError
-from crypto.templates import make_template
+from crypto.hitsearch.passes import probes_of
+from crypto.profiles import Profile
+from crypto.templates import Template, make_template
 from node.admin import Report, describe
 from node.asking import Asking, Probe
 from node.core import NodeCore
@@ -65,7 +67,7 @@ def _question(
     agreement, grant = _best_grant(core.usable_agreements(country), core.country, asked)
     profile = core.profile(grant.profile_digest)
     sizes = core.sizes(profile)
-    probe = Probe(profile, make_template(read_probe(text(arguments, "probe")), profile))
+    probe = Probe(profile, _templates(text(arguments, "probe"), profile))
     try:
         request = QueryRequest(
             exchange_id=os.urandom(16),
@@ -91,6 +93,13 @@ def _question(
     except ValidationError as error:
         raise BadConfig(describe_field(error)) from None
     return request, agreement, probe
+
+
+def _templates(named: str, profile: Profile) -> Template:
+    templates = make_template(read_probe(named), profile)[None]
+    if len(templates) != probes_of(profile):
+        raise BadConfig(f"a query under {profile.name} has {probes_of(profile)} probes, not {len(templates)}")
+    return templates
 
 
 def _best_grant(agreements: list[Agreement], own: str, asked: tuple[str, ...]) -> tuple[Agreement, Grant]:

@@ -9,11 +9,12 @@ Source: specs/ledger.md, section "Recomputing an answer".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadEncoding, BadKeys, ConcordatError
+from crypto.hitsearch.passes import answer_all, open_all, prepare_all, probes_of
 from node.engine_worker import Scheme
 from node.recompute_model import Gallery, Inputs, Progress, S, Side, differs, missing, unchecked
 from protocol.errors import FailureReason
@@ -91,6 +92,11 @@ class Steps:
         if plan.identifier != query.plan:
             raise differs("the query was asked under another plan than this version makes of its profile")
         return plan
+
+    @property
+    def _probes(self) -> int:
+        """Of the query: ``_plan`` says that the profile is its profile."""
+        return 1 if self._in.profile is None else probes_of(self._in.profile)
 
     # The steps
 
@@ -219,7 +225,7 @@ class Steps:
         total, logged = len(held.indices), self._block_hashes()
         if answered.blocks != total:
             raise differs(f"the answer has {answered.blocks} block(s), the gallery {total}", blame)
-        whole = BodyHash(Context.ANSWER, total * self._plan.answer_block_bytes)
+        whole = BodyHash(Context.ANSWER, total * self._probes * self._plan.answer_block_bytes)
         for number, (place, block) in enumerate(self._blocks(held)):
             if logged is not None and answer_block_hash(block) != logged[number]:
                 what = (
@@ -253,9 +259,10 @@ class Steps:
                 index = held.indices[position]
                 attempt = int(index in retried)
                 if attempt not in prepared:
-                    prepared[attempt] = responder.prepare(query, stream(seed, exchange_id, None, attempt))
-                masks = stream(seed, exchange_id, index, attempt)
-                yield index, bytes(responder.answer_once(prepared[attempt], held.load(position), masks))
+                    first = partial(stream, seed, exchange_id, None, attempt)
+                    prepared[attempt] = prepare_all(responder, query, self._probes, first)
+                masks = partial(stream, seed, exchange_id, index, attempt)
+                yield index, answer_all(responder, prepared[attempt], held.load(position), masks)
         except (BadCiphertext, BadKeys) as error:
             raise differs(f"no answer can be computed from these inputs: {error}") from None
         self._progress("answer", total, total)
@@ -265,7 +272,7 @@ class Steps:
         result = self._said(QueryResult, self._in.requester, "query.result")
         if result.answer_hash is None:
             raise unchecked(f"the requester opened no answer: {result.reason}")
-        length, total, names = self._plan.answer_block_bytes, 0, []
+        length, total, names = self._probes * self._plan.answer_block_bytes, 0, []
         # It may be of any length: read block by block, once to hash it, and once more when it is the right one.
         for block in given(length):
             total += len(block)
@@ -294,7 +301,7 @@ class Steps:
         if self._requester is None:
             return
         try:
-            self._hits |= {(number, slot) for slot, _ in self._requester.open_block(block).hits()}
+            self._hits |= {(number, slot) for slot, _ in open_all(self._requester, block)}
         except BadCiphertext:
             self._unusable = True
 

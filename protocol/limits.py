@@ -50,8 +50,8 @@ MAX_ERROR_REPLY: Final = MAX_WITNESSED + 2 * 1024
 MAX_ERROR_TEXT: Final = 300
 """Characters of the sentence in an error reply."""
 
-MAX_QUERY_CIPHERTEXT: Final = 8 * 1024 * 1024
-"""An encrypted probe; 0.7 MB in the first plan, and a plan of twice the ring and primes stays below."""
+MAX_QUERY_CIPHERTEXT: Final = 64 * 1024 * 1024
+"""The encrypted probes of a query; 0.7 MB each in the first plan, 3 MB in one of twice the ring and primes."""
 
 MAX_EVALUATION_KEYS: Final = 256 * 1024 * 1024
 """A set of evaluation keys; about 20 MB in the first plan."""
@@ -77,8 +77,8 @@ MAX_KEY_OFFERS: Final = 3
 REGISTRATION_PERIOD: Final = 1 * DAY
 """How long a responder waits for the opening and the bytes of the set that it kept."""
 
-MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""One block of an answer; about 0.14 MB a ciphertext in the first plan."""
+MAX_BLOCK_BYTES: Final = 32 * 1024 * 1024
+"""One block of an answer; 0.28 MB a probe in the first plan, of which there may be 32."""
 
 MAX_BLOCKS: Final = 65_535
 """Blocks of one answer: more than 10^9 candidates."""

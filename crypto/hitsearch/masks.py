@@ -27,13 +27,20 @@ class MaskStream:
         exchange_id: The exchange that the answer belongs to.
         block_index: Position of the block in the gallery; None for the steps before any block.
         attempt: Number of the attempt; a retry never shares a stream with the attempt before it.
+        probe: Number of the probe in a query of several. They share nothing but the tokens: a token is of a slot.
     """
 
-    def __init__(self, seed: bytes, exchange_id: bytes, block_index: int | None, attempt: int) -> None:
+    def __init__(
+        self, seed: bytes, exchange_id: bytes, block_index: int | None, attempt: int, probe: int = 0
+    ) -> None:
         if len(seed) != SEED_LENGTH:
             raise ValueError(f"a mask seed has {SEED_LENGTH} bytes")
         block = b"query" if block_index is None else block_index.to_bytes(8, "big")
-        self._binding = (seed, exchange_id, attempt.to_bytes(8, "big"), block)
+        where = (exchange_id, attempt.to_bytes(8, "big"), block)
+        self._of_slots = (seed, *where)
+        if probe:
+            seed = hash_fields(Context.MASK_STREAM, seed, exchange_id, probe.to_bytes(8, "big"), b"probe")
+        self._binding = (seed, *where)
 
     def masks(self, label: bytes, count: int, modulus: int) -> Slots:
         """Uniform over 1..modulus-1, for a modulus of 2^16 + 1: never zero, since a zero mask would be a false hit."""
@@ -54,8 +61,8 @@ class MaskStream:
             drawn *= 2
 
     def tokens(self, count: int) -> Slots:
-        """The one-time tokens of a block's slots, uniform over 0..65535."""
-        raw = self._keystream(b"token", 2 * count)
+        """The one-time tokens of a block's slots, uniform over 0..65535; the same for all probes of a query."""
+        raw = keystream(hash_fields(Context.MASK_STREAM, *self._of_slots, b"token"), 2 * count)
         return np.frombuffer(raw, dtype=">u2").astype(np.int64)
 
     def order(self, count: int) -> list[int]:

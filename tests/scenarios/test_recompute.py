@@ -32,9 +32,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World.copied(tmp_path)
 
 
-def other_masks(seed: bytes, exchange_id: bytes, block: int | None, attempt: int) -> MaskStream:
+def other_masks(seed: bytes, *binding: Any) -> MaskStream:
     """What a responder uses that does not keep to the seed that it commits to."""
-    return MaskStream(seed[::-1], exchange_id, block, attempt)
+    return MaskStream(seed[::-1], *binding)
 
 
 async def asked(world: World, **options: Any) -> str:

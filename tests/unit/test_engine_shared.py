@@ -113,7 +113,7 @@ async def test_a_small_query_does_not_wait_for_a_large_one(
     try:
         await engine.start()
         await asyncio.gather(
-            ask("US", 10), ask("CL", 2), engine.encrypt(PROFILE.search, bytes(32), template())
+            ask("US", 10), ask("CL", 2), engine.encrypt(PROFILE.search, bytes(32), template()[None])
         )
     finally:
         await engine.close()

@@ -66,8 +66,8 @@ def swapped(number: int, block: bytes) -> list[bytes]:
     return answer
 
 
-def other_masks(seed: bytes, exchange_id: bytes, block: int | None, attempt: int) -> MaskStream:
-    return MaskStream(OTHER if block == BLOCK else seed, exchange_id, block, attempt)
+def other_masks(seed: bytes, exchange_id: bytes, block: int | None, *binding: int) -> MaskStream:
+    return MaskStream(OTHER if block == BLOCK else seed, exchange_id, block, *binding)
 
 
 @pytest.mark.parametrize("scheme", [TWIN, REAL], ids=["twin", "real"])

@@ -103,6 +103,28 @@ def search_case(name: str, numbers: tuple[int, int, int, int]) -> dict[str, Any]
     }
 
 
+def probe_streams() -> dict[str, Any]:
+    """The second and third probe of a query: another seed for all but the tokens."""
+    seed, exchange = bytes(range(32)), b"f" * 16
+    cases = []
+    for probe in (1, 2):
+        own = hashlib.sha256(
+            frame("concordat/v1/mask-stream", seed, exchange, probe.to_bytes(8, "big"), b"probe")
+        ).digest()
+        masks = keystream(own, exchange, 0, 3, b"mask/hits", 16)
+        tokens = keystream(seed, exchange, 0, 3, b"token", 16)
+        cases.append(
+            {
+                "probe": probe,
+                "seed_of_probe": own.hex(),
+                "masks": [int.from_bytes(masks[i : i + 2], "big") + 1 for i in range(0, 16, 2)],
+                "tokens": [int.from_bytes(tokens[i : i + 2], "big") for i in range(0, 16, 2)],
+            }
+        )
+    where = {"seed": seed.hex(), "exchange_id": exchange.hex(), "attempt": 0, "block": 3}
+    return {**where, "probes": cases}
+
+
 def words_cases() -> list[dict[str, Any]]:
     prime = plan_for(SearchProfile(128, 2, 127, 65)).data_primes[0]
     words = [0, 1, prime - 1, 1 << 33, 12345678901, 7, 8, 9]
@@ -186,6 +208,7 @@ def build() -> dict[str, Any]:
             "block": 3,
         }
         | {"values": digits[:48]},
+        "probe_streams": probe_streams(),
         "expansions": expansions(),
         "words": words_cases(),
     }

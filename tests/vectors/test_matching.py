@@ -67,6 +67,15 @@ def test_digits() -> None:
     assert drawn.tolist() == case["values"]
 
 
+def test_streams_of_further_probes() -> None:
+    case = VECTORS["probe_streams"]
+    binding = bytes.fromhex(case["seed"]), bytes.fromhex(case["exchange_id"]), case["block"], case["attempt"]
+    for one in case["probes"]:
+        drawn = MaskStream(*binding, one["probe"])
+        assert drawn.masks(b"hits", len(one["masks"]), 65537).tolist() == one["masks"]
+        assert drawn.tokens(len(one["tokens"])).tolist() == one["tokens"]
+
+
 def test_polynomials_from_seeds() -> None:
     case = VECTORS["expansions"]
     part = hash_fields(Context.UNIFORM_HALF, bytes.fromhex(case["seed"]), case["label"].encode())
