@@ -32,6 +32,12 @@ def test_embedding_128_is_within_one_and_a_half_points_of_cosine(name: str) -> N
     assert mean(r.fixed_fmr for r in rates) <= orl.FMR
 
 
+@pytest.mark.parametrize("name", orl.SETS)
+def test_embedding_512_is_as_good_as_cosine(name: str) -> None:
+    rates = [orl.measure(orl.split(name, "embedding-512", seed)) for seed in range(1000, 1006)]
+    assert mean(r.policy_fnmr - r.cosine_fnmr for r in rates) <= 0.002
+
+
 def test_the_mean_matters() -> None:
     """Without it strangers look alike: the reason why a profile carries one."""
     case = orl.split("dlib128", "embedding-256", 0)

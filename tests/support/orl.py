@@ -94,7 +94,8 @@ def measure(case: Split) -> Rates:
     unit = case.embeddings / np.linalg.norm(case.embeddings, axis=1, keepdims=True)
     cosine = (unit @ unit.T)[both]
     templates = make_templates(case.embeddings, case.profile).astype(np.int64)
-    scores = (templates @ templates.T)[both]
+    gallery = make_templates(case.embeddings, case.profile, gallery=True).astype(np.int64)
+    scores = (templates @ gallery.T)[both]
     free, fixed = above(scores, mated), case.profile.search.threshold - 1
     policy = max(free, fixed)
     return Rates(
