@@ -41,17 +41,18 @@ class BadKeyEvidence(PeerFault):
 
 
 class Searched(Model):
-    """The search of a plan: dimension, bound, norm and threshold of its profile."""
+    """The search of a plan: dimension, bound, norm, threshold and fuller gallery (0: none) of its profile."""
 
     n: Dimension
     bound: Dimension
     norm: Dimension
     threshold: Dimension
+    gallery: Annotated[int, Field(ge=0, lt=2**16)] = 0
 
     @property
     def profile(self) -> SearchProfile:
         """As the search knows it."""
-        return SearchProfile(self.n, self.bound, self.norm, self.threshold)
+        return SearchProfile(self.n, self.bound, self.norm, self.threshold, self.gallery)
 
 
 class KeyEvidence(Model):
@@ -93,7 +94,13 @@ class KeyEvidence(Model):
         """Evidence from what is at hand when it is found."""
         searched = None
         if search is not None:
-            searched = Searched(n=search.n, bound=search.bound, norm=search.norm, threshold=search.threshold)
+            searched = Searched(
+                n=search.n,
+                bound=search.bound,
+                norm=search.norm,
+                threshold=search.threshold,
+                gallery=search.gallery,
+            )
         return cls(
             rule=rule,
             accused=accused,

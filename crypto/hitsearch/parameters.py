@@ -219,7 +219,17 @@ class Plan:
     def identifier(self) -> bytes:
         """32 bytes that pin every parameter."""
         p = self.profile
-        numbers = (p.n, p.bound, p.norm, p.threshold, self.degree, self.plain_modulus, self.baby_steps)
+        fuller = (p.gallery,) if p.gallery else ()  # what galleries no fuller than probes do not say
+        numbers = (
+            p.n,
+            p.bound,
+            p.norm,
+            p.threshold,
+            self.degree,
+            self.plain_modulus,
+            self.baby_steps,
+            *fuller,
+        )
         primes = (*self.data_primes, self.special_prime)
         drops = tuple(s.level * 100 + s.dropped_bits for s in self.stages)
         flooding = (FLOOD_UNIFORMS, FLOOD_DIGITS, int(TOLERANCE_BITS), int(CANARY_BITS), SUM_RADIX)

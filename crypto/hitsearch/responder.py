@@ -306,5 +306,9 @@ def check_block(templates: Templates, plan: Plan) -> None:
         raise BadTemplate(f"a block is int8 of shape {shape}")
     wide = templates.astype(np.int32)
     norms = np.einsum("ij,ij->i", wide, wide)
-    if int(norms.max()) > plan.profile.norm or int(norms.min()) < 1:
+    profile = plan.profile
+    full = norms == profile.gallery_norm
+    # With bound 1 a score is at most S whatever the gallery holds; with step 2 no entry of a template is zero.
+    fits = full | (norms == 1) if profile.gallery else norms <= profile.norm
+    if not fits.all() or int(norms.min()) < 1 or (profile.gallery and int(np.abs(wide).max()) > 1):
         raise BadTemplate("a row of the block is neither a template nor an empty slot")

@@ -29,8 +29,16 @@ def centre(profile: SearchProfile) -> Centring:
 
     An odd number of accepted scores has a middle score: scale 1, roots 0, 1, 4, 9, ...
     An even number has none: scale 2, and u takes odd values only: roots 1, 9, 25, ...
+    When only every second score can occur (step 2), they are the squares of one parity: 0, 4, 16, ... or 1, 9, 25, ...
     """
     width = profile.norm - profile.threshold
+    if profile.step == 2:
+        highest = width // 2
+        return Centring(
+            1,
+            (profile.norm + profile.threshold) // 2,
+            tuple(x * x for x in range(highest % 2, highest + 1, 2)),
+        )
     if width % 2 == 0:
         return Centring(
             1, (profile.norm + profile.threshold) // 2, tuple(x * x for x in range(width // 2 + 1))
