@@ -74,6 +74,8 @@ class World:
         workers: Search processes of each node.
         memory_mib: What each node may spend on keys and encoded blocks.
         cadence_seconds: Off, since most tests count entries.
+        modality: Of the agreement and the gallery.
+        write: Writes ``gallery.npz``, and what is asked about, into the directory; people's faces when not given.
     """
 
     def __init__(
@@ -86,8 +88,11 @@ class World:
         workers: int = 1,
         memory_mib: int = 512,
         cadence_seconds: int = 0,
+        modality: str = "face",
+        write: Callable[[Path], None] | None = None,
     ) -> None:
         self.root = root
+        self.modality = modality
         self.profile = profile or builtin(PROFILE)
         self.enrolled: NDArray[Any]
         self._cadence_seconds = cadence_seconds
@@ -96,6 +101,21 @@ class World:
         self._auditor(root)
         for country, directory in self.directories.items():
             self._make(country, directory)
+        if write is None:
+            self._write_people(records, enrolled)
+        else:
+            write(root)
+        self._introduce()
+        with NodeCore.open(self.directories["US"]) as core:
+            arguments = {
+                "file": str(root / "gallery.npz"),
+                "modality": modality,
+                "profile": self.profile.name,
+            }
+            OPERATIONS["gallery.import"](core, arguments, lambda _: None)
+
+    def _write_people(self, records: int, enrolled: NDArray[Any] | None) -> None:
+        root = self.root
         if enrolled is None:
             shots = images(people(records + 1, 5), 2, 6, GOOD_IMAGES)
             self.enrolled = shots[:records, 0]
@@ -105,10 +125,6 @@ class World:
             self.enrolled = enrolled
         names = [str(index) for index in range(len(self.enrolled))]
         write_features(root / "gallery.npz", self.enrolled, records=names)
-        self._introduce()
-        with NodeCore.open(self.directories["US"]) as core:
-            arguments = {"file": str(root / "gallery.npz"), "modality": "face", "profile": self.profile.name}
-            OPERATIONS["gallery.import"](core, arguments, lambda _: None)
 
     @classmethod
     def copied(cls, root: Path, *, registered: bool = True) -> World:
@@ -156,7 +172,7 @@ class World:
                 Grant(
                     requester=one,
                     responder=other,
-                    modality="face",
+                    modality=self.modality,
                     profile=profile.name,
                     profile_digest=profile.digest,
                     purposes=[PURPOSE],
@@ -192,7 +208,7 @@ class World:
 
     def arguments(self, probe: str, to: str = "US", **changes: Any) -> dict[str, Any]:
         """Arguments of a query with ``known.npz:3`` or ``stranger.npz``."""
-        return {**ASKED, "to": [to], "probe": str(self.root / probe), **changes}
+        return {**ASKED, "to": [to], "modality": self.modality, "probe": str(self.root / probe), **changes}
 
 
 @cache
