@@ -15,8 +15,9 @@ from aiohttp import web
 from forger import Forger, verdict
 from nodes import World
 
+from node import asking as asking_side
 from node import key_routes, listening
-from node.asking import LENGTH_BYTES, OPEN_AT_ONCE, Asking
+from node.asking import LENGTH_BYTES, Asking
 from node.bodies import Bodies, Kind
 from node.daemon import Daemon
 from node.peer import Reply
@@ -60,9 +61,13 @@ async def test_silent_strangers_take_few_descriptors_and_peers_get_through(
     assert taken <= 8 + 4
 
 
-async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(tmp_path: Path) -> None:
+async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The responder alone says how many blocks its answer has."""
-    bodies, size, count = Bodies(tmp_path), 10, 3 * OPEN_AT_ONCE + 1
+    at_once, size = 4, 10
+    monkeypatch.setattr(asking_side, "OPEN_AT_ONCE", at_once * size)
+    bodies, count = Bodies(tmp_path), 3 * at_once + 1
     name = bodies.put(Kind.ANSWER, bytes(size * count))
     pieces: list[int] = []
 
@@ -94,7 +99,7 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(tmp_path: Path)
     assert isinstance(opened, AnswerOpened)
     assert opened.hits == 2 * count
     assert unpack_hits(opened.found) == hits
-    assert pieces == [OPEN_AT_ONCE] * 3 + [1]
+    assert pieces == [at_once] * 3 + [1]
 
 
 async def test_a_body_that_swells_is_not_unpacked(
