@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -62,8 +63,6 @@ class Answering(Driver[ResponderSession]):
         self._quorum = quorum
         self._keys = KeyState(core.state)
         self._searches: dict[bytes, asyncio.Task[Any]] = {}
-        # Two searches at a time keep all workers busy; more would only make each of them slower.
-        self._turns = asyncio.Semaphore(2)
 
     # What peers ask for
 
@@ -145,9 +144,17 @@ class Answering(Driver[ResponderSession]):
             spent=self.store.spent,
             keys=lambda name: self._in_use(name, peer),
             plan=plan,
-            busy=self.store.count_open(UNANSWERED) >= core.config.max_waiting_queries,
+            busy=self._busy_s(peer),
             suspended=bool(core.suspension(peer)),
         )
+
+    def _busy_s(self, peer: str) -> int:
+        """Seconds until there is room for a query of this peer; 0 if there is. Nobody takes more than half of it."""
+        store, places = self.store, self.core.config.max_waiting_queries
+        peers = [store.peer_of(key) for key in store.open_keys() if store.get(key).state in UNANSWERED]
+        if len(peers) < places and peers.count(peer) < -(-places // 2):
+            return 0
+        return min(max(1, math.ceil(self._engine.waiting_s())), limits.MAX_RETRY_AFTER_S)
 
     def _in_use(self, name: bytes, peer: str) -> InUse | None:
         row = self._keys.keys(ANSWERING, name, peer)
@@ -267,49 +274,48 @@ class Answering(Driver[ResponderSession]):
         await self._deliver(key, event)
 
     async def _search(self, key: bytes, command: commands.StartSearch) -> Any:
-        async with self._turns:
-            started = time.monotonic()
-            try:
-                work = await self.thread(self._plan_search, key, command)
-                reports: set[asyncio.Task[None]] = set()
+        started = time.monotonic()
+        try:
+            work = await self.thread(self._plan_search, key, command)
+            reports: set[asyncio.Task[None]] = set()
 
-                def progress(done: int, total: int) -> None:
-                    event = events.SearchProgressed(done, total)
-                    report = asyncio.create_task(self._deliver(key, event))
-                    reports.add(report)
-                    report.add_done_callback(reports.discard)
+            def progress(done: int, total: int) -> None:
+                event = events.SearchProgressed(done, total)
+                report = asyncio.create_task(self._deliver(key, event))
+                reports.add(report)
+                report.add_done_callback(reports.discard)
 
-                retried: list[int] = []
-                blocks = await self._engine.search(work.job, progress, retried.append)
-                if await self.thread(self._stopped, key):
-                    return events.SearchFailed(command.attempt, RefusalReason.PEER_SUSPENDED)
-                if len(retried) > limits.MAX_RETRIED:
-                    raise WorkerLost("more workers died than an answer may cost")
-                await asyncio.gather(*reports)
-                name = await self.thread(self.core.bodies.put, Kind.ANSWER, b"".join(blocks))
-                hashes = [answer_block_hash(block) for block in blocks]
-                await self.thread(self._keep_query, key, work.job, hashes)
-            except BadCiphertext:
-                return events.SearchFailed(command.attempt, RefusalReason.BAD_CIPHERTEXT)
-            except BadKeys:
-                return events.SearchFailed(command.attempt, RefusalReason.KEYS_UNKNOWN)
-            except ConcordatError as error:
-                log("a search failed", level="error", exchange=command.exchange_id, code=error.code)
-                return events.SearchFailed(command.attempt, RefusalReason.INTERNAL)
-            seconds = time.monotonic() - started
-            log("searched", exchange=command.exchange_id, blocks=len(blocks), seconds=round(seconds, 3))
-            return events.SearchFinished(
-                attempt=command.attempt,
-                answer_hash=name,
-                blocks=len(blocks),
-                gallery_commitment=work.commitment,
-                seed_commitment=hash_fields(Context.SEED_COMMITMENT, work.job.seed),
-                records=work.records,
-                compute_ms=int(1000 * seconds),
-                seed=work.job.seed,
-                retried=tuple(sorted(retried)),
-                answer_blocks=answer_blocks_digest(hashes),
-            )
+            retried: list[int] = []
+            blocks = await self._engine.search(work.job, progress, retried.append)
+            if await self.thread(self._stopped, key):
+                return events.SearchFailed(command.attempt, RefusalReason.PEER_SUSPENDED)
+            if len(retried) > limits.MAX_RETRIED:
+                raise WorkerLost("more workers died than an answer may cost")
+            await asyncio.gather(*reports)
+            name = await self.thread(self.core.bodies.put, Kind.ANSWER, b"".join(blocks))
+            hashes = [answer_block_hash(block) for block in blocks]
+            await self.thread(self._keep_query, key, work.job, hashes)
+        except BadCiphertext:
+            return events.SearchFailed(command.attempt, RefusalReason.BAD_CIPHERTEXT)
+        except BadKeys:
+            return events.SearchFailed(command.attempt, RefusalReason.KEYS_UNKNOWN)
+        except ConcordatError as error:
+            log("a search failed", level="error", exchange=command.exchange_id, code=error.code)
+            return events.SearchFailed(command.attempt, RefusalReason.INTERNAL)
+        seconds = time.monotonic() - started
+        log("searched", exchange=command.exchange_id, blocks=len(blocks), seconds=round(seconds, 3))
+        return events.SearchFinished(
+            attempt=command.attempt,
+            answer_hash=name,
+            blocks=len(blocks),
+            gallery_commitment=work.commitment,
+            seed_commitment=hash_fields(Context.SEED_COMMITMENT, work.job.seed),
+            records=work.records,
+            compute_ms=int(1000 * seconds),
+            seed=work.job.seed,
+            retried=tuple(sorted(retried)),
+            answer_blocks=answer_blocks_digest(hashes),
+        )
 
     def _keep_query(self, key: bytes, job: SearchJob, block_hashes: list[bytes]) -> None:
         name = hash_fields(Context.CIPHERTEXT, job.query)

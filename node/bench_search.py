@@ -51,7 +51,7 @@ class StageClock:
 def gallery_blocks(profile: Profile, plan: Plan, candidates: int) -> list[NDArray[np.int8]]:
     """Blocks of synthetic people; a last block that is not full is filled with empty slots."""
     count = -(-candidates // plan.block_size)
-    enrolled = make_templates(images(people(candidates, 41, profile.d), 1, 42)[:, 0], profile)
+    enrolled = make_templates(images(people(candidates, 41, profile.d), 1, 42)[:, 0], profile, gallery=True)
     fill = count * plan.block_size - candidates
     if fill:
         enrolled = np.concatenate([enrolled, np.stack([empty_slot(plan.profile.n, i) for i in range(fill)])])

@@ -32,7 +32,7 @@ from node.gallery import Staged
 from node.gossip import Gossip
 from node.logging import configure, log
 from node.peer import PeerClient
-from node.query import run_query
+from node.query import cancel_query, run_query
 from node.quorum import Quorum
 from node.registering import Registering
 from node.registrar import Registrar
@@ -155,6 +155,7 @@ class Daemon:
             "gallery.import": partial(self._gallery, operations.stage_gallery),
             "gallery.reshuffle": partial(self._gallery, operations.reshuffle_gallery),
             "query": partial(run_query, self.core, self.thread, self.asking),
+            "query.cancel": partial(cancel_query, self.asking),
             "claim": self.claiming.run,
         }
 

@@ -9,6 +9,7 @@ is tried once more.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]
 OWN: Final = ""
 """The lane of this node's own long work: making sets of keys."""
+FIRST_PACE_S: Final = 1.0
+"""Taken for the time of one probe and block until some were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +105,17 @@ class Engine:
         self._lanes: Lanes[_Piece] = Lanes(share // workers)
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._waiting = 0
+        self._pace = FIRST_PACE_S
 
     @property
     def worker_pids(self) -> list[int]:
         """Processes that are up."""
         return [slot.pid for slot in self._slots if slot.pid is not None]
+
+    def waiting_s(self) -> float:
+        """About how long it takes until all searches that are there now are done."""
+        return self._waiting * self._pace / len(self._slots)
 
     @property
     def encoded_bytes(self) -> int:
@@ -256,8 +265,18 @@ class Engine:
                 # Another attempt number: the masks of a lost attempt are never used again.
                 return await answer(slot, block, 1)
 
+        async def timed(slot: Slot, block: BlockRef) -> bytes:
+            start = time.monotonic()
+            found = await both(slot, block)
+            self._pace += ((time.monotonic() - start) / job.probes - self._pace) / 8
+            return found
+
         async def one(block: BlockRef) -> bytes:
-            found = await self._do(job.peer, lambda slot: both(slot, block), name, job.probes)
+            self._waiting += job.probes
+            try:
+                found = await self._do(job.peer, lambda slot: timed(slot, block), name, job.probes)
+            finally:
+                self._waiting -= job.probes
             counted.step()
             return found
 

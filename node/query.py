@@ -12,15 +12,16 @@ from pydantic import ValidationError
 from crypto.errors import ConcordatError
 from crypto.hitsearch.passes import probes_of
 from crypto.profiles import Profile
-from crypto.templates import Template, make_template
+from crypto.templates import Template
 from node.admin import Report, describe
 from node.asking import Asking, Probe
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.errors import BadConfig
-from node.features import read_probe
 from node.operations import text
+from node.samples import probe_templates
 from protocol.agreement import Agreement, Grant
+from protocol.exchange import events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.requester import RequesterSession
 from protocol.messages import AnswerHeader, Signed
@@ -96,7 +97,7 @@ def _question(
 
 
 def _templates(named: str, profile: Profile) -> Template:
-    templates = make_template(read_probe(named), profile)[None]
+    templates = probe_templates(named, profile)
     if len(templates) != probes_of(profile):
         raise BadConfig(f"a query under {profile.name} has {probes_of(profile)} probes, not {len(templates)}")
     return templates
@@ -141,7 +142,12 @@ async def _ask(
 
     def settled(session: RequesterSession) -> bool:
         record = session.record
-        shown = {"step": f"{country}: {record.state.value}", "done": record.done, "total": record.total}
+        shown = {
+            "step": f"{country}: {record.state.value}",
+            "done": record.done,
+            "total": record.total,
+            "exchange": key.hex(),
+        }
         report(shown)
         return session.outcome is not None
 
@@ -159,6 +165,19 @@ async def _ask(
     return {**_shown(session), "seconds": round(seconds, 3), "reported": reported}
 
 
+async def cancel_query(asking: Asking, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Call off an exchange: what was sent is reported as cancelled, and the peer stops working on it.
+
+    An outcome that stands already stays. Raises ``UnknownExchange`` where there is none of ours.
+    """
+    try:
+        key = bytes.fromhex(text(arguments, "exchange"))
+    except ValueError:
+        raise BadConfig("exchange: hexadecimal digits are expected") from None
+    await asking.feed(key, events.Cancelled())
+    return {"ok": True, "exchange": key.hex()}
+
+
 def _shown(session: RequesterSession) -> dict[str, Any]:
     record = session.record
     header = None
@@ -170,6 +189,7 @@ def _shown(session: RequesterSession) -> dict[str, Any]:
         "outcome": session.outcome,
         "hits": record.hits,
         "reason": record.reason,
+        **({"retry_after_s": record.retry_after_s} if record.retry_after_s is not None else {}),
         "exchange": record.exchange_id.hex(),
         "entries": [entry for entry in entries if entry is not None],
         "blocks": header.blocks if header is not None else 0,

@@ -107,7 +107,7 @@ def probe_vectors(text: str, profile: Profile) -> FloatRows:
     """
     path, index = named_row(text)
     if profile.code is None:
-        rows = read_features(path, profile.d).embeddings
+        rows = read_features(path).embeddings
         at = one_row(path, index, len(rows))
         return rows[at : at + 1].copy()
     with opened(path) as members:

@@ -36,7 +36,7 @@ from protocol import limits
 from protocol.descriptor import Descriptor
 from protocol.errors import BadMessage, EvidenceRejected, TryLater, UnknownExchange, UnknownPeer
 from protocol.evidence import StaleCheckpoint
-from protocol.messages import ErrorReply, ExchangeStatus
+from protocol.messages import Decision, ErrorReply, ExchangeStatus, Signed
 from protocol.witness import parse_request
 
 HEAD_LIMIT: Final = 16 * 1024
@@ -267,8 +267,11 @@ class PeerServer:
 
 
 def _status_reply(body: bytes) -> web.Response:
-    ExchangeStatus.from_bytes(body)
-    return web.Response(body=body, content_type=MEDIA_TYPE)
+    status = ExchangeStatus.from_bytes(body)
+    after = Decision.from_bytes(Signed.from_bytes(status.decision).message).retry_after_s
+    if after is None:
+        return web.Response(body=body, content_type=MEDIA_TYPE)
+    return web.Response(body=body, status=503, content_type=MEDIA_TYPE, headers={"Retry-After": str(after)})
 
 
 def _exchange(request: web.Request) -> bytes:

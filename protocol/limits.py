@@ -80,6 +80,9 @@ REGISTRATION_PERIOD: Final = 1 * DAY
 MAX_BLOCK_BYTES: Final = 32 * 1024 * 1024
 """One block of an answer; 0.28 MB a probe in the first plan, of which there may be 32."""
 
+MAX_RETRY_AFTER_S: Final = 3600
+"""Seconds after which a responder without capacity may ask to be asked again."""
+
 MAX_BLOCKS: Final = 65_535
 """Blocks of one answer: more than 10^9 candidates."""
 

@@ -83,10 +83,13 @@ class Decision(SignedMessage):
     reason: Reason | None
     decided_ms: Millis
     answer_by_ms: Millis | None
+    retry_after_s: Annotated[int, Field(ge=1, le=limits.MAX_RETRY_AFTER_S)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         accepted = self.outcome == "accepted"
+        if (self.retry_after_s is not None) != ((self.outcome, self.reason) == ("refused", "busy")):
+            raise ValueError("whoever has no capacity says when to ask again, and nobody else")
         if accepted == (self.reason is not None) or accepted == (self.answer_by_ms is None):
             raise ValueError("an acceptance has a deadline and no reason, all else the reverse")
         return self

@@ -22,8 +22,7 @@ Streams = Callable[[int], Any]
 
 def probes_of(profile: Profile) -> int:
     """How many probes a query under this profile has: one for each rotation of a code, otherwise one."""
-    code = getattr(profile, "code", None)
-    return 1 if code is None else len(code.steps)
+    return 1 if profile.code is None else len(profile.code.steps)
 
 
 def encrypt_all(requester: Any, templates: NDArray[np.int8]) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from node.cli.common import Directory, Json, emit, progress_bar, say, typed
+from crypto.errors import ConcordatError
+from node import admin
+from node.cli.common import Directory, Json, emit, errors, progress_bar, say, typed
 
 
 def query(
@@ -24,12 +27,11 @@ def query(
     approver: Annotated[str, typer.Option(help="Who ordered or validated it; stays in this country.")],
     json: Json = False,
 ) -> None:
-    """Ask whether other countries know a person.
+    """Ask whether other countries know a person. Ctrl-C calls the question off, in the other countries too.
 
     Exits 0 when every country answered (hit or no hit), 1 when one refused or failed, 2 on bad usage.
     """
     with typed(json):
-        from node import admin
         from node.config import NodePaths
         from node.errors import NodeNotServed
 
@@ -52,11 +54,29 @@ def query(
             "officer": officer,
             "approver": approver,
         }
-        with progress_bar(json) as report:
-            result = admin.call(paths.admin_socket, "query", arguments, report)
+        opened: set[str] = set()
+        with progress_bar(json) as show:
+
+            def report(progress: dict[str, Any]) -> None:
+                opened.update(progress.get("exchange", "").split())
+                show(progress)
+
+            try:
+                result = admin.call(paths.admin_socket, "query", arguments, report)
+            except KeyboardInterrupt:
+                for exchange in sorted(opened):
+                    _call_off(paths.admin_socket, exchange)
+                raise
         emit(json, result, _show)
         if not result["ok"]:
             raise typer.Exit(1)
+
+
+def _call_off(socket: Path, exchange: str) -> None:
+    """One whose outcome stands already stays as it is."""
+    with contextlib.suppress(ConcordatError):
+        admin.call(socket, "query.cancel", {"exchange": exchange}, timeout=10)
+        errors.print(f"exchange {exchange} is called off")
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -66,6 +86,8 @@ def _show(result: dict[str, Any]) -> None:
             text += f" ({one['hits']})"
         if one.get("reason"):
             text += f", {one['reason']}"
+        if one.get("retry_after_s"):
+            text += f"; ask again in {one['retry_after_s']} s"
         say(text)
         where = f"exchange {one['exchange']}" if one.get("exchange") else "no exchange was opened"
         if one.get("entries"):

@@ -72,7 +72,7 @@ class Surroundings:
         spent: How many queries of this sender this node accepted under a quota.
         keys: The evaluation keys that this sender registered under a hash.
         plan: The plan of a profile digest, if this node has it and a gallery for it.
-        busy: No capacity or memory for another query of this sender.
+        busy: Seconds after which there may be capacity for another query of this sender; 0 if there is now.
         suspended: The operator, or evidence against the sender's ledger, has stopped exchanges with it.
     """
 
@@ -82,7 +82,7 @@ class Surroundings:
     spent: Spent
     keys: Callable[[bytes], InUse | None]
     plan: Callable[[bytes], PlanSizes | None]
-    busy: bool
+    busy: int
     suspended: bool = False
 
 
@@ -160,6 +160,7 @@ def admit(arrival: Arrival, around: Surroundings, parties: Parties, now_ms: int)
         answer_block_bytes=block_bytes,
         intent_leaf=entry.leaf_hash if entry is not None else None,
         reason=reason,
+        retry_after_s=around.busy if reason is RefusalReason.BUSY else None,
         answer_by_ms=now_ms + limits.ANSWER_PERIOD if accepted else None,
     )
     session, step = ResponderSession.open(record, parties)

@@ -290,6 +290,7 @@ class RequesterSession(Session[RequesterRecord]):
             return self._broken(error, event.body, now_ms)
         decision, entries = status.decision, [status.decision_entry]
         if decision.outcome == "refused":
+            self._update(retry_after_s=decision.retry_after_s)
             step = self._settle("refused", str(decision.reason), now_ms, report=False)
         elif decision.outcome == "failed":
             step = self._settle("failed", FailureReason.PEER_FAILED.value, now_ms, report=False)

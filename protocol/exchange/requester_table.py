@@ -51,6 +51,7 @@ class RequesterRecord(Record):
     evidence_from: Count | None = None
     decision: bytes | None = None
     decision_index: Count | None = None
+    retry_after_s: Count | None = None
     done: Count = 0
     total: Count = 0
     answer: bytes | None = None

@@ -225,6 +225,7 @@ class ResponderSession(Session[ResponderRecord]):
             "reason": record.reason if outcome != "accepted" else None,
             "decided_ms": record.entry_ms,
             "answer_by_ms": record.answer_by_ms if outcome == "accepted" else None,
+            "retry_after_s": record.retry_after_s if outcome == "refused" else None,
         }
         envelope = sign(Decision.model_validate(values), self._parties.identity)
         return self._enter(state, decision=envelope, decision_index=event.index)

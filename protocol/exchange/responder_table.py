@@ -44,6 +44,7 @@ class ResponderRecord(Record):
     intent_leaf: Hash | None = None
     reason: Annotated[RefusalReason, Field(strict=False)] | None = None
     answer_by_ms: Count | None = None
+    retry_after_s: Count | None = None
     attempts: Count = 0
     search: Count = 1
     done: Count = 0

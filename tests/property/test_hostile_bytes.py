@@ -38,7 +38,7 @@ MODELS: list[type[Model]] = [
     messages.ErrorReply,
 ]
 AROUND = Surroundings(
-    None, lambda _: [], lambda _: None, lambda _: 0, lambda _: False, lambda _: None, busy=False
+    None, lambda _: [], lambda _: None, lambda _: 0, lambda _: False, lambda _: None, busy=0
 )
 PARTIES = parties("CL", "US")
 DESCRIPTOR, AGREEMENT = descriptor("CL").note, agreement()

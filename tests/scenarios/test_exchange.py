@@ -104,9 +104,10 @@ def test_a_full_disk_at_the_responder_delays_and_does_not_skip_the_entry() -> No
 def test_a_busy_responder_refuses_with_an_entry() -> None:
     world = World()
     us, cl = pair(world, AGREEMENT)
-    cl.busy = True
+    cl.busy = 30
     run_one(world, us, cl)
     assert (asked(us).outcome, asked(us).record.reason) == ("refused", "busy")
+    assert asked(us).record.retry_after_s == 30
     assert cl.disk.ledger.kinds(asked(us).record.exchange_id) == ["query.refused"]
 
 

@@ -123,7 +123,7 @@ class Node:
         self.peer: Node | None = None
         self.life = 0
         self.up = True
-        self.busy = False
+        self.busy = 0
         self.append_fails = 0
         self.live: dict[bytes, RequesterSession | ResponderSession] = {}
         self.served: list[bytes] = []

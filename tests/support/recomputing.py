@@ -53,6 +53,7 @@ class KnownProfile:
 
     digest: bytes = bytes([7]) * 32
     search: SearchProfile = SHORT
+    code: None = None
 
 
 @cache

@@ -54,7 +54,7 @@ class Case:
     known_agreement: bool = True
     keys: InUse | None = KEYS_IN_USE
     plan: PlanSizes | None = PLAN
-    busy: bool = False
+    busy: int = 0
     spent: int = 2
     place: int = 0
     now: int = NOW
@@ -129,7 +129,7 @@ FAULTS: list[tuple[RefusalReason, Callable[[Case], None]]] = [
     (RR.KEYS_UNKNOWN, lambda c: setattr(c, "keys", None)),
     (RR.BAD_CIPHERTEXT_LENGTH, lambda c: setattr(c, "ciphertext_bytes", 999)),
     (RR.CIPHERTEXT_MISMATCH, lambda c: setattr(c, "ciphertext_hash", bytes(32))),
-    (RR.BUSY, lambda c: setattr(c, "busy", True)),
+    (RR.BUSY, lambda c: setattr(c, "busy", 30)),
 ]
 
 
@@ -161,7 +161,7 @@ def test_an_accepted_query_alone_counts_against_the_quota_of_its_grant() -> None
     other = grant(modality="iris", queries_per_day=1)
     for case, spends in (
         (Case(), [Quota(AGREEMENT.digest, 0, NOW // limits.DAY)]),
-        (Case(busy=True), []),
+        (Case(busy=30), []),
         (Case(agreement=agreement()), []),
     ):
         commands = case.admit().step.commands
@@ -294,7 +294,7 @@ def test_evidence_of_another_ledger_is_refused() -> None:
 
 
 def test_a_good_head_is_remembered_with_the_decision() -> None:
-    for case in (Case(), Case(busy=True)):
+    for case in (Case(), Case(busy=30)):
         remembered = [c for c in case.admit().step.commands if isinstance(c, RememberCheckpoint)]
         assert [(command.peer, command.size) for command in remembered] == [("US", 1)]
 

@@ -135,10 +135,10 @@ async def test_a_search_that_is_called_off_frees_the_workers(
         long.cancel()
         with pytest.raises(asyncio.CancelledError):
             await long
-        await engine.search(asked.job(gallery.blocks[:1]), nothing)
+        await engine.search(asked.job(gallery.blocks), nothing)
     finally:
         await engine.close()
-    assert len(lines(notes, "block")) <= 3, "one that was done, one that was under way, and the other query's"
+    assert len(lines(notes, "block")) <= 6, "one that was done, one that was under way, and the other query's"
 
 
 def template() -> Any:

@@ -95,7 +95,7 @@ def arrive(us: Parties, *witnesses: CosignatureSigner) -> Admission:
         spent=lambda _: 0,
         keys=lambda digest: in_use(AGREEMENT, NOW) if digest == KEYS else None,
         plan=lambda digest: PLAN if digest == PROFILE else None,
-        busy=False,
+        busy=0,
     )
     return admit(Arrival(submission, CIPHERTEXT, PLAN.query_bytes), around, us, NOW)
 
