@@ -40,3 +40,42 @@ def test_the_search_alone(book: Any, profile: str) -> None:
     book.write(f"search of one block of {BLOCK_SLOTS} on one core, {profile}", figures)
     assert result["exact"]
     assert result["core_us_per_candidate_cold"] < result["tenseal_mm_us_per_candidate"]
+
+
+MORE = {
+    "fixed_core_s": "fixed, core-s a query",
+    "marginal_core_us_per_candidate": "marginal, warm, core-us a further candidate (65,536 to 262,144)",
+    "pass_core_us_per_candidate_cold": "all probes in one pass, cold, core-us a candidate",
+    "pass_core_us_per_candidate": "all probes in one pass, warm, core-us a candidate",
+    "pass_gain_cold": "one pass against as many passes, cold, times",
+    "worker_gain": "two workers against one, warm, wall time, times",
+    "wall_s_one_worker": "one worker, s",
+    "wall_s_workers": "two workers, s",
+    "tenseal_mm_us_per_candidate": "TenSEAL CKKS mm, N=8192, [60, 40, 40, 60], core-us a candidate",
+    "numpy_us_per_candidate": "plain numpy, core-us a candidate",
+}
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("profile", "gallery", "options"),
+    [
+        ("embedding-128", 262_144, ["--probes", "8", "--slope", "65536:262144", "--baseline"]),
+        ("embedding-256", 65_536, ["--slope", "65536:262144", "--baseline"]),
+        ("iris-512", 65_536, ["--probes", "9"]),
+        ("embedding-128", 524_288, ["--workers", "2"]),
+    ],
+)
+def test_galleries_of_several_blocks(book: Any, profile: str, gallery: int, options: list[str]) -> None:
+    command = [sys.executable, "-m", "node.cli.main", "bench", "search", "--gallery", str(gallery)]
+    command += ["--profile", profile, *options, "--json"]
+    run = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    result = json.loads(run.stdout)
+    figures = {label: result[key] for key, label in MORE.items() if key in result}
+    if "tenseal_mm_us_per_candidate" in result:
+        figures["TenSEAL against marginal, times"] = (
+            result["tenseal_mm_us_per_candidate"] / result["marginal_core_us_per_candidate"]
+        )
+    book.write(f"search of {gallery:,} candidates, {profile}, {' '.join(options)}", figures)
+    assert result["exact"]
