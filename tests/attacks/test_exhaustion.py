@@ -134,9 +134,9 @@ async def test_a_body_that_swells_is_not_unpacked(
 
 
 async def test_queries_that_have_no_search_yet_take_capacity(us: tuple[World, Daemon]) -> None:
-    """Many posts at once: each is decided before the search of any has begun."""
+    """Many posts at once: each is decided before the search of any has begun. One peer gets half of the places."""
     world, daemon = us
-    daemon.core.config = daemon.core.config.model_copy(update={"max_waiting_queries": 2})
+    daemon.core.config = daemon.core.config.model_copy(update={"max_waiting_queries": 4})
     forger = Forger(world.directories["CL"])
 
     def admit(body: bytes) -> Any:
