@@ -143,6 +143,7 @@ def _show(result: dict[str, Any]) -> None:
         ("one pass against several", "pass_gain_cold", "times faster, cold"),
         ("one pass against several", "pass_gain_warm", "times faster, warm"),
         ("these workers against one", "worker_gain", "times faster, warm, wall time"),
+        ("the same, each with its core", "worker_gain_core", "times, by core time"),
         ("wall time, cold", "wall_s", "s"),
         ("answer", "answer_bytes_per_candidate", "bytes a candidate"),
         ("query", "query_bytes", "bytes"),
