@@ -90,7 +90,14 @@ ACCEPTED = Decision.model_validate(
     {**NAMES, "outcome": "accepted", "reason": None, "decided_ms": NOW, "answer_by_ms": NOW + limits.HOUR}
 )
 REFUSED = Decision.model_validate(
-    {**NAMES, "outcome": "refused", "reason": "busy", "decided_ms": NOW, "answer_by_ms": None, "retry_after_s": 30}
+    {
+        **NAMES,
+        "outcome": "refused",
+        "reason": "busy",
+        "decided_ms": NOW,
+        "answer_by_ms": None,
+        "retry_after_s": 30,
+    }
 )
 HEADER = AnswerHeader.model_validate(
     {
