@@ -22,13 +22,14 @@ from crypto.errors import ConcordatError
 from node.admin import Report
 from node.audit_files import DirectoryReader
 from node.daemon import open_daemon
-from node.demo_nodes import PURPOSES, RECORDS, DemoFailed, DemoNode, DemoWorld
+from node.demo_nodes import KEY_SETS_HERE, PURPOSES, RECORDS, DemoFailed, DemoNode, DemoWorld
 from node.demo_show import Narrator
 from node.errors import NodeExists
 from node.query import run_query
 from protocol.audit.keys import parse_private
 from protocol.audit.reconcile import reconcile
 from protocol.audit.verify import AuditedLedger, LedgerInput, audit_ledger, verify_ledger
+from protocol.limits import KEY_SETS
 from protocol.tiles import bundle_at
 
 UNCOVERED: Final = "curiosity"
@@ -164,7 +165,7 @@ class Demo:
     def _hit(self, probe: Path) -> dict[str, Any]:
         self._open("hit")
         with self.tell.working(
-            "encrypted question, encrypted answer (keys are registered first: half a minute of two cores)"
+            f"encrypted question, encrypted answer (first, keys: one of {KEY_SETS_HERE} sets; {KEY_SETS} by default)"
         ) as report:
             found = self._query(self.world.nodes["CL"], probe, report)
         self.tell.say(f"question {_size(found['query_bytes'])}, answer {_size(found['answer_bytes'])}")
