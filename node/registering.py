@@ -339,6 +339,8 @@ class Registering:
             raise _Later from None
         except (EvidenceRejected, SecondChallenge) as error:
             await self._end(work, at, error.code)
+        except LocalFault:
+            raise  # our own disk: nothing that the peer said
         except ConcordatError as error:
             log("a reply was not taken", level="warning", peer=work.wanted.target.peer, code=error.code)
             await self._end(work, at, "bad-reply")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nodes import World, ask, register, statements
 
-from crypto.errors import ConcordatError
+from crypto.errors import ConcordatError, LocalFault
 from node.audit_files import DirectoryReader
 from node.offers import Offers
 from node.taken import Taken
@@ -33,12 +33,15 @@ async def test_it_goes_on_where_it_stood(
     died = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    # What fails on the requester's own side must not look like a fault of the peer.
+    dead = LocalFault("dead") if side is Offers else ConcordatError("dead")
+
     def mortal(*arguments: Any) -> Any:
         if died.is_set():
-            raise ConcordatError("dead")
+            raise dead
         step(*arguments)
         loop.call_soon_threadsafe(died.set)
-        raise ConcordatError("dead")
+        raise dead
 
     async with world.daemon("US"), world.daemon("CL") as cl:
         monkeypatch.setattr(side, name, mortal)
