@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +26,32 @@ def test_each_attempt_is_prepared_anew_and_its_blocks_together(
 
     class Responder:
         def __init__(self, plan: Any, keys: bytes) -> None:
-            pass
+            self.plan = plan
 
         def prepare(self, query: bytes, stream: MaskStream) -> object:
             made.append(object())
             return made[-1]
 
-        def answer_once(self, prepared: object, templates: Any, stream: MaskStream) -> bytes:
-            used.append(prepared)
-            return b""
+        def answer_many(self, prepared: list[object], block: Any, streams: Any) -> list[bytes]:
+            used.extend(prepared)
+            return [b""]
 
     scheme = worker.Scheme(plan_for, PlainRequester, Responder, MaskStream)
-    state = worker._Worker(scheme, bytes(32), worker.Budget(0), worker.Budget(0))
+    state = worker._Worker(scheme, bytes(32), mmap.mmap(-1, 1), worker.Budget(0), worker.Budget(1 << 40))
     monkeypatch.setattr(worker, "_worker", state)
     monkeypatch.setattr(worker, "load_block", lambda block, key: None)
     worker._plan.cache_clear()
     keys = bytes(plan_for(SEARCH).keys_bytes)
     (tmp_path / "keys").write_bytes(keys)
 
+    query = bytes(plan_for(SEARCH).query_bytes)
+
     class Block:
         index = 0
 
     def search(seed: bytes, exchange: bytes) -> None:
-        fixed = (SEARCH, tmp_path / "keys", hash_fields(Context.EVALUATION_KEYS, keys), b"query")
-        worker.search_block(*fixed, Block(), seed, exchange, 0)  # type: ignore[arg-type]
+        fixed = (SEARCH, tmp_path / "keys", hash_fields(Context.EVALUATION_KEYS, keys), query)
+        worker.search_block(*fixed, 1, Block(), seed, exchange, 0, None)  # type: ignore[arg-type]
 
     search(bytes([1]) * 32, bytes(16))
     search(bytes([1]) * 32, bytes(16))

@@ -66,7 +66,10 @@ class Chile:
         reason = None if outcome == "accepted" else RefusalReason.BUSY
         by = NOW + 60_000 if outcome == "accepted" else None
         values = {"outcome": outcome, "reason": reason, "decided_ms": NOW, "answer_by_ms": by}
-        return sign(Decision.model_validate({**NAMES, **values, **changes}), self.key)
+        said = {**NAMES, **values, **changes}
+        is_busy = said["outcome"] == "refused" and said["reason"] is RefusalReason.BUSY
+        said.setdefault("retry_after_s", 5 if is_busy else None)
+        return sign(Decision.model_validate(said), self.key)
 
     def header(self, **changes: Any) -> bytes:
         values = {
