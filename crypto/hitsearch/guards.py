@@ -3,7 +3,7 @@
 Both are ciphertexts that decrypt to zero for a well-formed probe with honest noise, and to uniform values otherwise.
 Fresh random multiples of them are added to every ciphertext of the answer, so that a bad probe spoils every slot.
 
-Source: specs/matching.md, section 6.
+Source: specs/matching.md, section 5.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Validity:
 def canary_scale(stream: MaskStream, plan: Plan) -> int:
     """M0: a product of random primes near ``2^canary_scale_bits``.
 
-    A scalar with a small factor k would let a probe whose noise is a fraction j/k of the modulus pass.
+    A scalar with a small factor k would not see noise that is a fraction j/k of the modulus; no use of such is known.
     """
     bits = plan.canary_scale_bits // CANARY_FACTORS
     product, number = 1, 0
