@@ -15,9 +15,9 @@ from crypto.contexts import Context, hash_fields
 from crypto.hitsearch.kernel import Kernel
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import Words
-from crypto.hitsearch.parameters import FLOOD_DIGITS, FLOOD_UNIFORMS
 from crypto.hitsearch.sampling import small_errors, ternary
 from crypto.hitsearch.seal import Bgv, Ciphertext
+from crypto.hitsearch.stages import FLOOD_DIGITS, FLOOD_UNIFORMS
 
 
 class FreshZeros:

@@ -15,7 +15,8 @@ import numpy as np
 
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import Slots, Words
-from crypto.hitsearch.parameters import SUM_RADIX, Plan, is_prime
+from crypto.hitsearch.parameters import SUM_RADIX, Plan
+from crypto.hitsearch.primes import is_prime
 from crypto.hitsearch.seal import Bgv, Ciphertext
 
 CANARY_FACTORS: Final = 5

@@ -13,7 +13,7 @@ from searching import EMBEDDING_128, random_templates, search, stream
 from watched import Watched
 
 from crypto.hitsearch import Requester, Responder, plan_for
-from crypto.hitsearch.parameters import TAIL_BITS, honest_probe_bits
+from crypto.hitsearch.noise import TAIL_BITS, honest_probe_bits
 from crypto.profiles import SearchProfile
 
 ANSWERS = 10_000

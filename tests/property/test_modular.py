@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.hitsearch.modular import MAX_PRIME_BITS, add, multiply, negate
-from crypto.hitsearch.parameters import friendly_primes, is_prime
+from crypto.hitsearch.primes import friendly_primes, is_prime
 
 
 def primes_of(bits: int) -> list[int]:

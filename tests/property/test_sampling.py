@@ -12,7 +12,8 @@ import pytest
 from searching import EMBEDDING_128
 
 from crypto.hitsearch.keyset import key_names, public_part, query_part, uniform_half
-from crypto.hitsearch.parameters import friendly_primes, plan_for
+from crypto.hitsearch.parameters import plan_for
+from crypto.hitsearch.primes import friendly_primes
 from crypto.hitsearch.sampling import ERROR_BITS, keystream, small_errors, ternary, uniform_polynomial
 
 DEGREE = 1 << 14

@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.hitsearch import MaskStream, Plan, Requester, Responder
-from crypto.hitsearch.parameters import baby_steps_for, choose_primes, plan_guards, plan_stages
+from crypto.hitsearch.guard_stages import plan_guards
+from crypto.hitsearch.parameters import baby_steps_for
+from crypto.hitsearch.primes import choose_primes
+from crypto.hitsearch.stages import plan_stages
 from crypto.profiles import SearchProfile
 
 Templates = NDArray[np.int8]

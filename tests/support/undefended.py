@@ -12,7 +12,8 @@ import tenseal.sealapi as sealapi
 from crypto.hitsearch import MaskStream, Plan, Responder
 from crypto.hitsearch.containers import MemoryFile
 from crypto.hitsearch.guards import Guards, Validity, Weights
-from crypto.hitsearch.parameters import SUM_RADIX, uniform_plain_bits
+from crypto.hitsearch.noise import uniform_plain_bits
+from crypto.hitsearch.parameters import SUM_RADIX
 from crypto.hitsearch.seal import Ciphertext
 
 

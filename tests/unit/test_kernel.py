@@ -18,7 +18,8 @@ from crypto.hitsearch import kernel_library as native
 from crypto.hitsearch.kernel import Kernel, drops
 from crypto.hitsearch.keyset import KeySet, rotation_element
 from crypto.hitsearch.packing import Words, diagonals
-from crypto.hitsearch.parameters import friendly_primes, plan_for
+from crypto.hitsearch.parameters import plan_for
+from crypto.hitsearch.primes import friendly_primes
 from crypto.hitsearch.seal import Bgv
 
 pytestmark = pytest.mark.skipif(not native.built(), reason="there is no C compiler on this machine")

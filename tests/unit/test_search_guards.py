@@ -14,7 +14,9 @@ from crypto.hitsearch import Responder, plan_for
 from crypto.hitsearch.guards import CANARY_FACTORS, Guards, canary, canary_scale, spoilers
 from crypto.hitsearch.keyset import unpack_answer
 from crypto.hitsearch.packing import Slots, spread_probe
-from crypto.hitsearch.parameters import FLOOD_DIGITS, FLOOD_UNIFORMS, Plan, is_prime
+from crypto.hitsearch.parameters import Plan
+from crypto.hitsearch.primes import is_prime
+from crypto.hitsearch.stages import FLOOD_DIGITS, FLOOD_UNIFORMS
 from crypto.profiles import SearchProfile
 
 PLAN = insecure_plan(EVEN_WIDTH)

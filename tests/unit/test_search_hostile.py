@@ -11,7 +11,8 @@ from searching import EMBEDDING_128, EVEN_WIDTH, insecure_plan, parties, random_
 from crypto.errors import BadCiphertext, BadEncoding, BadKeys, BadTemplate
 from crypto.hitsearch import MaskStream, Requester, Responder
 from crypto.hitsearch.packing import pack_words, unpack_words
-from crypto.hitsearch.parameters import SEED_BYTES, friendly_primes
+from crypto.hitsearch.parameters import SEED_BYTES
+from crypto.hitsearch.primes import friendly_primes
 
 PLAN = insecure_plan(EVEN_WIDTH)
 OTHER = insecure_plan(EMBEDDING_128)

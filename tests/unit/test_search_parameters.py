@@ -14,16 +14,11 @@ from watched import Watched
 from crypto.errors import ImpossibleProfile
 from crypto.hitsearch import Plan, Requester, plan_for
 from crypto.hitsearch.keyset import unpack_answer
-from crypto.hitsearch.parameters import (
-    CANARY_BITS,
-    MAX_MODULUS_BITS,
-    MIN_FLOOD_BITS,
-    TAIL_BITS,
-    friendly_primes,
-    honest_probe_bits,
-    uniform_plain_bits,
-)
+from crypto.hitsearch.noise import TAIL_BITS, honest_probe_bits, uniform_plain_bits
+from crypto.hitsearch.parameters import MAX_MODULUS_BITS, MIN_FLOOD_BITS
+from crypto.hitsearch.primes import friendly_primes
 from crypto.hitsearch.seal import Bgv
+from crypto.hitsearch.stages import CANARY_BITS
 from crypto.profiles import SearchProfile
 
 PROFILES = [EMBEDDING_128, SearchProfile(256, 2, 191, 130), SearchProfile(256, 1, 127, 66)]
