@@ -12,8 +12,7 @@ Source: specs/wire.md, section "Sessions".
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, Final, Self
 
 from crypto.errors import BadEncoding, PeerFault
 from protocol import limits
@@ -21,33 +20,14 @@ from protocol.agreement import Agreement
 from protocol.errors import BadMessage, EventNotAllowed, EvidenceRejected, FailureReason, Refused
 from protocol.evidence import StaleCheckpoint
 from protocol.exchange import checks, events
-from protocol.exchange.commands import (
-    AppendEntry,
-    Command,
-    DiscardBodies,
-    EncryptProbe,
-    FetchAnswer,
-    FetchStatus,
-    OpenAnswer,
-    ReturnQuota,
-    SendQuery,
-    SendReport,
-    SpendQuota,
-)
-from protocol.exchange.entries import intent_entry, result_entry, withheld_entry
+from protocol.exchange.commands import FetchStatus, SpendQuota
 from protocol.exchange.parties import Parties
 from protocol.exchange.request import QueryRequest
-from protocol.exchange.requester_table import TABLE, TERMINAL, Outcome, RequesterRecord, RequesterState
-from protocol.exchange.session import Session, Step, backoff
-from protocol.messages import (
-    AnswerHeader,
-    ErrorReply,
-    Query,
-    ResultReport,
-    Signed,
-    message_hash,
-    sign,
-)
+from protocol.exchange.requester_messages import query_message, report_message
+from protocol.exchange.requester_moves import RequesterMoves
+from protocol.exchange.requester_table import Outcome, RequesterRecord, RequesterState
+from protocol.exchange.session import Step
+from protocol.messages import ErrorReply, Query, sign
 from protocol.policy import Spent, allow
 from protocol.seen_by import UnseenCheckpoint
 
@@ -58,12 +38,8 @@ GRACE: Final = limits.MINUTE
 """What a requester waits beyond the promised time before it says that the answer is overdue."""
 
 
-class RequesterSession(Session[RequesterRecord]):
+class RequesterSession(RequesterMoves):
     """One query that this node asks."""
-
-    TABLE = TABLE
-    FINISHED: ClassVar[frozenset[StrEnum]] = TERMINAL
-    RECORD = RequesterRecord
 
     @classmethod
     def start(
@@ -115,10 +91,6 @@ class RequesterSession(Session[RequesterRecord]):
         return cls(cls.read_record(data), parties)
 
     @property
-    def state(self) -> RequesterState:
-        return self._record.state
-
-    @property
     def outcome(self) -> Outcome | None:
         """What came of the query, once it is on our ledger; None before."""
         settled = self.finished or self.state is RequesterState.REPORTING
@@ -127,64 +99,7 @@ class RequesterSession(Session[RequesterRecord]):
     @property
     def query(self) -> Query:
         """The signed query, once there is one."""
-        return checks.own_query(self._envelope)
-
-    @property
-    def _envelope(self) -> bytes:
-        if self._record.query is None:
-            raise EventNotAllowed("there is no query yet")
-        return self._record.query
-
-    def _outstanding(self) -> tuple[Command, ...]:
-        record, peer = self._record, self._parties.peer.country
-        match record.state:
-            case RequesterState.WITHHOLDING:
-                return (self._append(withheld_entry(record.request, record.reason or "")),)
-            case RequesterState.ENCRYPTING:
-                return (EncryptProbe(record.exchange_id),)
-            case RequesterState.LOGGING_INTENT:
-                return (self._append(intent_entry(self._envelope, record.request)),)
-            case RequesterState.SENDING:
-                query = self.query
-                return (
-                    SendQuery(
-                        peer,
-                        record.exchange_id,
-                        self._envelope,
-                        query.ciphertext_hash,
-                        query.evaluation_keys,
-                        _known(record.intent_index),
-                        record.evidence_from,
-                        record.retry_ms,
-                    ),
-                )
-            case RequesterState.WAITING:
-                return (FetchStatus(peer, record.exchange_id, record.retry_ms),)
-            case RequesterState.FETCHING:
-                header = self._header()
-                return (
-                    FetchAnswer(
-                        peer, record.exchange_id, header.answer_hash, header.answer_bytes, record.retry_ms
-                    ),
-                )
-            case RequesterState.OPENING:
-                header = self._header()
-                return (OpenAnswer(record.exchange_id, header.answer_hash, header.blocks),)
-            case RequesterState.LOGGING_RESULT:
-                return (self._result_entry(),)
-            case RequesterState.REPORTING:
-                return (
-                    SendReport(
-                        peer,
-                        record.exchange_id,
-                        record.report or b"",
-                        _known(record.result_index),
-                        record.evidence_from,
-                        record.retry_ms,
-                    ),
-                )
-            case _:
-                return (DiscardBodies(record.exchange_id),)
+        return checks.own_query(self._record.envelope)
 
     # Entries of our own ledger
 
@@ -197,25 +112,7 @@ class RequesterSession(Session[RequesterRecord]):
         request = self._record.request
         if event.ciphertext_bytes != request.query_bytes:
             raise EventNotAllowed(f"an encrypted probe has {request.query_bytes} bytes under this plan")
-        query = Query(
-            exchange_id=request.exchange_id,
-            requester=request.requester,
-            responder=request.responder,
-            agreement=request.agreement,
-            profile=request.profile,
-            plan=request.plan,
-            modality=request.modality,
-            purpose=request.purpose,
-            offence=request.offence,
-            person_category=request.person_category,
-            legal_basis=request.legal_basis,
-            authority=request.authority,
-            evaluation_keys=request.evaluation_keys,
-            ciphertext_hash=event.ciphertext_hash,
-            ciphertext_bytes=event.ciphertext_bytes,
-            created_ms=now_ms,
-            expires_ms=now_ms + limits.QUERY_LIFE,
-        )
+        query = query_message(request, event, now_ms)
         return self._enter(
             RequesterState.LOGGING_INTENT,
             now_ms,
@@ -252,17 +149,7 @@ class RequesterSession(Session[RequesterRecord]):
         if not record.report_due:
             self._update(result_index=event.index)
             return self._finish(self._end())
-        report = ResultReport(
-            exchange_id=record.exchange_id,
-            requester=record.request.requester,
-            responder=record.request.responder,
-            query_hash=message_hash(self._envelope),
-            answer_hash=self._answer_hash(),
-            outcome=_reported(record.outcome),
-            hits=record.hits,
-            reason=FailureReason(record.reason) if record.reason is not None else None,
-            reported_ms=now_ms,
-        )
+        report = report_message(record, now_ms)
         return self._enter(
             RequesterState.REPORTING,
             now_ms,
@@ -281,7 +168,12 @@ class RequesterSession(Session[RequesterRecord]):
             return self._broken(event.fault, event.body, now_ms)
         try:
             status = checks.verify_status(
-                event.body, self._parties, self._envelope, record.intent_leaf or b"", event.seen, now_ms
+                event.body,
+                self._parties,
+                self._record.envelope,
+                record.intent_leaf or b"",
+                event.seen,
+                now_ms,
             )
             self._check_against_earlier(status)
         except StaleCheckpoint:
@@ -379,7 +271,12 @@ class RequesterSession(Session[RequesterRecord]):
             if event.fault is not None:
                 raise event.fault
             envelope, entry = checks.verify_receipt(
-                event.body, self._parties, self._envelope, self._record.report or b"", event.seen, now_ms
+                event.body,
+                self._parties,
+                self._record.envelope,
+                self._record.report or b"",
+                event.seen,
+                now_ms,
             )
         except StaleCheckpoint:
             return self._again(now_ms)
@@ -392,13 +289,13 @@ class RequesterSession(Session[RequesterRecord]):
     # The answer
 
     def _fetched(self, event: events.AnswerFetched, now_ms: int) -> Step:
-        header = self._header()
+        header = self._record.header
         if (event.answer_hash, event.answer_bytes) != (header.answer_hash, header.answer_bytes):
             return self._fail(FailureReason.BAD_ANSWER, now_ms)
         return self._enter(RequesterState.OPENING, now_ms, deadline_ms=now_ms + limits.FETCH_PERIOD)
 
     def _opened(self, event: events.AnswerOpened, now_ms: int) -> Step:
-        if not 0 <= event.hits <= self._header().blocks * checks.SLOTS_PER_BLOCK:
+        if not 0 <= event.hits <= self._record.header.blocks * checks.SLOTS_PER_BLOCK:
             raise EventNotAllowed("an answer cannot have so many hits")
         self._update(hits=event.hits, found=event.found)
         return self._settle("hit" if event.hits else "no-hit", None, now_ms, report=True)
@@ -425,11 +322,6 @@ class RequesterSession(Session[RequesterRecord]):
             return self._deadline(event, now_ms)
         return self._again(now_ms)
 
-    def _again(self, now_ms: int) -> Step:
-        attempts = self._record.attempts + 1
-        self._update(attempts=attempts, retry_ms=now_ms + backoff(attempts))
-        return Step(self._outstanding())
-
     def _deadline(self, event: Any, now_ms: int) -> Step:
         deadline = self._record.deadline_ms
         if deadline is None or now_ms < deadline:
@@ -451,66 +343,6 @@ class RequesterSession(Session[RequesterRecord]):
     def _restarted(self, event: events.Restarted, now_ms: int) -> Step:
         self._update(retry_ms=now_ms)
         return Step(self._outstanding())
-
-    def _fail(self, reason: FailureReason, now_ms: int, *, report: bool = True, **changes: Any) -> Step:
-        return self._settle("failed", reason.value, now_ms, report=report, **changes)
-
-    def _settle(
-        self, outcome: Outcome, reason: str | None, now_ms: int, *, report: bool, **changes: Any
-    ) -> Step:
-        return self._enter(
-            RequesterState.LOGGING_RESULT,
-            now_ms,
-            outcome=outcome,
-            reason=reason,
-            report_due=report,
-            entry_ms=now_ms,
-            deadline_ms=None,
-            **changes,
-        )
-
-    def _enter(self, state: RequesterState, retry_ms: int, **changes: Any) -> Step:
-        self._update(state=state, retry_ms=retry_ms, attempts=0, **changes)
-        return Step(self._outstanding())
-
-    def _finish(self, state: RequesterState) -> Step:
-        self._update(state=state, deadline_ms=None)
-        record = self._record
-        accepted = record.decision is not None or record.reason == FailureReason.PEER_FAILED.value
-        returned = () if accepted else (ReturnQuota(),)
-        return Step(returned + self._outstanding())
-
-    def _end(self) -> RequesterState:
-        outcome = self._record.outcome
-        if outcome in ("hit", "no-hit"):
-            return RequesterState.ANSWERED
-        return RequesterState.REFUSED if outcome == "refused" else RequesterState.FAILED
-
-    def _result_entry(self) -> AppendEntry:
-        record = self._record
-        return self._append(
-            result_entry(
-                self._envelope, self._answer_hash(), record.outcome or "failed", record.hits, record.reason
-            )
-        )
-
-    def _answer_hash(self) -> bytes | None:
-        return self._header().answer_hash if self._record.outcome in ("hit", "no-hit") else None
-
-    def _header(self) -> AnswerHeader:
-        return AnswerHeader.from_bytes(Signed.from_bytes(self._record.answer or b"").message)
-
-
-def _reported(outcome: Outcome | None) -> Literal["hit", "no-hit", "failed"]:
-    if outcome is None or outcome == "refused":
-        raise EventNotAllowed("a refusal is not reported to the one who refused")
-    return outcome
-
-
-def _known(index: int | None) -> int:
-    if index is None:
-        raise EventNotAllowed("the entry has not been appended yet")
-    return index
 
 
 __all__ = ["RETRYABLE", "RequesterRecord", "RequesterSession", "RequesterState"]

@@ -12,9 +12,11 @@ from pydantic import Field
 
 from protocol import limits
 from protocol.claims import HIT_BYTES
+from protocol.errors import EventNotAllowed
 from protocol.exchange import events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.session import Record, Rule, build_table
+from protocol.messages import AnswerHeader, Signed
 from protocol.model import Count, Hash
 
 Outcome = Literal["hit", "no-hit", "refused", "failed"]
@@ -64,6 +66,23 @@ class RequesterRecord(Record):
     result_index: Count | None = None
     report: bytes | None = None
     receipt: bytes | None = None
+
+    @property
+    def envelope(self) -> bytes:
+        """The signed query, once there is one."""
+        if self.query is None:
+            raise EventNotAllowed("there is no query yet")
+        return self.query
+
+    @property
+    def header(self) -> AnswerHeader:
+        """The header of the answer, once there is one."""
+        return AnswerHeader.from_bytes(Signed.from_bytes(self.answer or b"").message)
+
+    @property
+    def answer_hash(self) -> bytes | None:
+        """Hash of the answer that was opened; None if none was."""
+        return self.header.answer_hash if self.outcome in ("hit", "no-hit") else None
 
 
 _S = RequesterState

@@ -16,8 +16,6 @@ Source: specs/wire.md, section "Sessions".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
@@ -26,72 +24,20 @@ from protocol import limits
 from protocol.errors import EventNotAllowed, OutOfOrder, RefusalReason
 from protocol.evidence import StaleCheckpoint
 from protocol.exchange import checks, events
-from protocol.exchange.commands import Command, DiscardBodies, StartSearch, StopSearch
-from protocol.exchange.entries import (
-    accepted_entry,
-    answered_entry,
-    claimed_entry,
-    failed_entry,
-    refused_entry,
-)
+from protocol.exchange.commands import Command, StopSearch
 from protocol.exchange.parties import Parties
+from protocol.exchange.responder_commands import outstanding
+from protocol.exchange.responder_messages import (
+    ReceiptParts,
+    StatusParts,
+    decision_message,
+    header_message,
+    receipt_message,
+)
 from protocol.exchange.responder_table import FINAL, TABLE, ResponderRecord, ResponderState
 from protocol.exchange.session import Session, Step, backoff
-from protocol.messages import (
-    AnswerHeader,
-    Decision,
-    ExchangeStatus,
-    Progress,
-    Query,
-    Receipt,
-    ReceiptReply,
-    message_hash,
-    sign,
-)
+from protocol.messages import Progress, Query, sign
 from protocol.seen_by import UnseenCheckpoint
-from protocol.statements import Computation
-
-
-@dataclass(frozen=True)
-class StatusParts:
-    """What there is to say now; the node adds evidence of the entries with these indices."""
-
-    decision: bytes
-    decision_index: int
-    progress: Progress | None
-    answer: bytes | None
-    answer_index: int | None
-
-    def to_bytes(self, evidence: Callable[[int], bytes], witnessed: bytes | None) -> bytes:
-        """The ``ExchangeStatus``.
-
-        Args:
-            evidence: Gives the ``LogEvidence`` bytes of an entry, from the size that the peer has seen.
-            witnessed: The newest checkpoint held of the peer's ledger, cosigned.
-        """
-        answered = self.answer is not None and self.answer_index is not None
-        return ExchangeStatus(
-            decision=self.decision,
-            decision_evidence=evidence(self.decision_index),
-            progress=self.progress,
-            answer=self.answer if answered else None,
-            answer_evidence=evidence(self.answer_index) if self.answer_index is not None else None,
-            witnessed=witnessed,
-        ).to_bytes()
-
-
-@dataclass(frozen=True)
-class ReceiptParts:
-    """The receipt, and the index of the entry of the claim."""
-
-    receipt: bytes
-    claim_index: int
-
-    def to_bytes(self, evidence: Callable[[int], bytes], witnessed: bytes) -> bytes:
-        """The ``ReceiptReply``; arguments as in ``StatusParts``."""
-        return ReceiptReply(
-            receipt=self.receipt, evidence=evidence(self.claim_index), witnessed=witnessed
-        ).to_bytes()
 
 
 class ResponderSession(Session[ResponderRecord]):
@@ -155,51 +101,7 @@ class ResponderSession(Session[ResponderRecord]):
         return ReceiptParts(record.receipt, record.claim_index)
 
     def _outstanding(self) -> tuple[Command, ...]:
-        record = self._record
-        match record.state:
-            case ResponderState.LOGGING_REFUSAL:
-                return (self._append(refused_entry(record.query, str(record.reason))),)
-            case ResponderState.LOGGING_ACCEPTANCE:
-                return (self._append(accepted_entry(record.query, record.intent_leaf or b"")),)
-            case ResponderState.WORKING:
-                query = self.query
-                return (
-                    StartSearch(
-                        self._parties.peer.country,
-                        record.exchange_id,
-                        record.query_hash,
-                        query.modality,
-                        query.profile,
-                        query.plan,
-                        query.evaluation_keys,
-                        query.ciphertext_hash,
-                        record.search,
-                    ),
-                )
-            case ResponderState.LOGGING_ANSWER:
-                entry = answered_entry(
-                    record.query,
-                    record.answer_hash or b"",
-                    record.blocks,
-                    record.gallery_commitment or b"",
-                    record.seed_commitment or b"",
-                    Computation(
-                        records=record.records,
-                        compute_ms=record.compute_ms,
-                        seed=record.seed or b"",
-                        retried=record.retried,
-                        answer_blocks=record.answer_blocks or b"",
-                    ),
-                )
-                return (self._append(entry),)
-            case ResponderState.LOGGING_FAILURE:
-                return (self._append(failed_entry(record.query, str(record.reason))),)
-            case ResponderState.LOGGING_CLAIM:
-                return (self._append(claimed_entry(record.query, record.report or b"")),)
-            case ResponderState.ANSWERED | ResponderState.SERVED | ResponderState.UNREPORTED:
-                return ()
-            case _:
-                return (DiscardBodies(record.exchange_id),)
+        return outstanding(self._record, self._parties.peer.country)
 
     # Entries of our own ledger
 
@@ -215,35 +117,13 @@ class ResponderSession(Session[ResponderRecord]):
     def _decided(self, event: events.EntryAppended, kind: str, outcome: str, state: ResponderState) -> Step:
         if event.kind != kind:
             return Step()
-        record, query = self._record, self.query
-        values: dict[str, Any] = {
-            "exchange_id": query.exchange_id,
-            "requester": query.requester,
-            "responder": query.responder,
-            "query_hash": record.query_hash,
-            "outcome": outcome,
-            "reason": record.reason if outcome != "accepted" else None,
-            "decided_ms": record.entry_ms,
-            "answer_by_ms": record.answer_by_ms if outcome == "accepted" else None,
-            "retry_after_s": record.retry_after_s if outcome == "refused" else None,
-        }
-        envelope = sign(Decision.model_validate(values), self._parties.identity)
+        envelope = sign(decision_message(self._record, self.query, outcome), self._parties.identity)
         return self._enter(state, decision=envelope, decision_index=event.index)
 
     def _answer_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
         if event.kind != "query.answered":
             return Step()
-        record, query = self._record, self.query
-        header = AnswerHeader(
-            exchange_id=query.exchange_id,
-            requester=query.requester,
-            responder=query.responder,
-            query_hash=record.query_hash,
-            blocks=record.blocks,
-            block_bytes=record.answer_block_bytes,
-            answer_hash=record.answer_hash or b"",
-            answered_ms=record.entry_ms,
-        )
+        header = header_message(self._record, self.query)
         return self._enter(
             ResponderState.ANSWERED,
             answer=sign(header, self._parties.identity),
@@ -254,15 +134,7 @@ class ResponderSession(Session[ResponderRecord]):
     def _claim_logged(self, event: events.EntryAppended, now_ms: int) -> Step:
         if event.kind != "query.claimed":
             return Step()
-        record, query = self._record, self.query
-        receipt = Receipt(
-            exchange_id=query.exchange_id,
-            requester=query.requester,
-            responder=query.responder,
-            query_hash=record.query_hash,
-            report_hash=message_hash(record.report or b""),
-            received_ms=record.entry_ms,
-        )
+        receipt = receipt_message(self._record, self.query)
         return self._enter(
             ResponderState.CLOSED,
             receipt=sign(receipt, self._parties.identity),
@@ -377,4 +249,4 @@ class ResponderSession(Session[ResponderRecord]):
         return Step(self._outstanding())
 
 
-__all__ = ["ReceiptParts", "ResponderRecord", "ResponderSession", "ResponderState", "StatusParts"]
+__all__ = ["ResponderRecord", "ResponderSession", "ResponderState"]

@@ -147,16 +147,6 @@ class Session(Generic[R]):
         values = {name: getattr(self._record, name) for name in type(self._record).model_fields}
         self._record = type(self._record).model_validate({**values, **changes})
 
-    def _append(self, statement: Statement) -> AppendEntry:
-        record = self._record
-        return AppendEntry(
-            kind=statement.shared.type,
-            statement=statement,
-            exchange_id=record.exchange_id,
-            time_ms=record.entry_ms,
-            not_before_ms=record.retry_ms,
-        )
-
     def _remember(self, *entries: VerifiedEntry[Any]) -> tuple[RememberCheckpoint, ...]:
         """Store the newest of the heads that were just verified against the same stored one."""
         newest = max(entries, key=lambda entry: entry.head.size)
@@ -169,6 +159,17 @@ class Session(Generic[R]):
             return ()
         self._update(kept=True)
         return keep_evidence(error, self._parties.peer.country, body)
+
+
+def append_entry(record: Record, statement: Statement) -> AppendEntry:
+    """Log a statement of a session, at the time that its record gives."""
+    return AppendEntry(
+        kind=statement.shared.type,
+        statement=statement,
+        exchange_id=record.exchange_id,
+        time_ms=record.entry_ms,
+        not_before_ms=record.retry_ms,
+    )
 
 
 def keep_evidence(error: PeerFault, peer: str, body: bytes) -> tuple[Command, ...]:
