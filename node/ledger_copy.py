@@ -17,7 +17,7 @@ from crypto.note import MAX_NOTE_BYTES
 from node.files import Files
 from node.ledger_store import CHECKPOINT, COSIGNED, PAYLOADS, POLICY, SCRATCH, VKEY
 from protocol.audit.beside import DIRECTORIES
-from protocol.audit.trust import PREVIOUS
+from protocol.audit.predecessor import PREVIOUS
 from protocol.conflict import MAX_CONFLICT_BYTES
 from protocol.payload import MAX_PAYLOAD_BYTES
 from protocol.tiles import MAX_BUNDLE_BYTES

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crypto.errors import ConcordatError, LocalFault
+from crypto.note import log_signers
 from node.config import NodeConfig, NodePaths
 from node.core import NodeCore
 from node.errors import BadConfig, NodeBusy, StorageFailed
@@ -28,7 +29,7 @@ from node.keys import NodeKeys, load_keys
 from node.ledger_store import SCRATCH, LedgerStore
 from node.state import PeerRow, State, open_engine
 from node.witness_state import WitnessState
-from protocol.checkpoint import TreeHead, open_checkpoint
+from protocol.checkpoint import LogKeys, TreeHead, open_checkpoint
 from protocol.statements import Operated, Statement
 from protocol.statements_witness import Decided, LedgerSucceeded, SuccessionAccepted
 from protocol.succession import Succession, check_continues, sign_succession
@@ -111,9 +112,8 @@ def _last_witnessed(
     files: Files,
 ) -> tuple[int, _Last]:
     """Entries of the copy at hand, and the largest checkpoint that this log is known to have signed."""
-    from crypto.note import Ed25519Verifier
-
-    log = Ed25519Verifier(config.origin, keys.ledger.verify_key)
+    ed25519, mldsa = log_signers(config.origin, keys.ledger.seed)
+    log = LogKeys(ed25519.verifier, mldsa.verifier)
     known = [own.note for own in state.own_checkpoints(config.origin)]
     known += [note for _, note in state.contradictions(config.origin)]
     copy_size, own = 0, []

@@ -13,9 +13,10 @@ from crypto.checkpoint_text import split_checkpoint
 from crypto.errors import ConcordatError
 from crypto.note import MAX_NOTE_BYTES, parse_note
 from protocol.audit.head import COSIGNED
+from protocol.audit.predecessor import PREVIOUS
 from protocol.audit.reader import LedgerReader, Unreadable
 from protocol.audit.report import Findings
-from protocol.audit.trust import PREVIOUS, SUCCESSIONS
+from protocol.audit.trust import SUCCESSIONS
 from protocol.audit.verify import LedgerInput, Seen
 from protocol.audit.witnesses import DIRECTORY as CONFLICTS
 from protocol.log_policy import BadPolicy, parse_policy

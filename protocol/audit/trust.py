@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import ConcordatError
-from crypto.note import MAX_NOTE_BYTES, Ed25519Verifier, parse_note
-from crypto.signing import VerifyKey
+from crypto.note import parse_note
 from protocol.audit.entries import Entry, country_of
+from protocol.audit.predecessor import check_successor
 from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.report import Findings, Rule
 from protocol.audit.tree import Tree
-from protocol.checkpoint import Checkpoint, TreeHead, open_checkpoint
+from protocol.checkpoint import Checkpoint
+from protocol.log_policy import LogPolicy
 from protocol.statements import QueryAccepted, QueryAnswered
 from protocol.statements_witness import (
     ClockStepped,
@@ -29,7 +30,6 @@ from protocol.statements_witness import (
 )
 from protocol.succession import MAX_SUCCESSION_BYTES
 
-PREVIOUS: Final = "previous-checkpoint"
 SUCCESSIONS: Final = "successions"
 
 
@@ -37,6 +37,7 @@ def check_trust(
     reader: LedgerReader,
     entries: Sequence[Entry],
     tree: Tree,
+    policy: LogPolicy,
     of_before: Sequence[tuple[str, Checkpoint]],
     findings: Findings,
 ) -> None:
@@ -46,6 +47,7 @@ def check_trust(
         reader: The ledger's files.
         entries: In the order of the tree.
         tree: What could be read; nothing is concluded from an absence unless it was everything.
+        policy: The auditor's: whose ledger it is, and so which keys the one before had.
         of_before: Checkpoints of the ledger before that others hold, with who holds each.
         findings: What is broken is added here.
     """
@@ -54,7 +56,7 @@ def check_trust(
     all_read = tree.whole and all(entry.shared is not None for entry in entries)
     _check_states(entries, all_read, country, findings)
     _check_steps(entries, country, findings)
-    _check_successor(reader, entries, tree, of_before, country, findings)
+    check_successor(reader, entries, tree, policy, of_before, country, findings)
     _check_accepted(reader, entries, country, findings)
 
 
@@ -108,72 +110,6 @@ def _check_steps(entries: Sequence[Entry], country: str | None, findings: Findin
         if isinstance(shared, ClockStepped) and shared.after_ms >= shared.before_ms:
             what = f"a step back of the clock that went forward by {shared.after_ms - shared.before_ms} ms"
             findings.add(Rule.CLOCK_STEP, what, index=entry.index, blame=country)
-
-
-def previous_log(entries: Sequence[Entry]) -> Ed25519Verifier | None:
-    """The key of the ledger that this one succeeds, as its first entry says."""
-    first = entries[0] if entries else None
-    if first is None or first.index or not isinstance(first.shared, LedgerSucceeded):
-        return None
-    try:
-        return Ed25519Verifier(first.shared.previous_origin, VerifyKey(first.shared.previous_key))
-    except ConcordatError:
-        return None
-
-
-def _check_successor(
-    reader: LedgerReader,
-    entries: Sequence[Entry],
-    tree: Tree,
-    of_before: Sequence[tuple[str, Checkpoint]],
-    country: str | None,
-    findings: Findings,
-) -> None:
-    for entry in entries:
-        said = entry.shared
-        if not isinstance(said, LedgerSucceeded):
-            continue
-        named = TreeHead(said.previous_size, said.previous_root)
-        wrong = []
-        if entry.index:
-            wrong.append("a ledger succeeds another by its first entry, and this is not the first")
-        if tree.checkpoint is not None and tree.trusted and said.origin != tree.checkpoint.origin:
-            wrong.append(f"names {said.origin} as its own ledger")
-        if said.previous_origin == said.origin:
-            wrong.append("succeeds itself")
-        if said.copy_size > said.previous_size:
-            wrong.append(f"goes on from {said.previous_size} entries, the copy at hand had {said.copy_size}")
-        for holder, held in of_before:
-            if held.size > named.size:
-                wrong.append(f"goes on from {named.size} entries, {holder} holds a checkpoint of {held.size}")
-            elif held.size == named.size and held.root != named.root:
-                wrong.append(f"names another root of {named.size} entries than {holder} holds")
-        for what in wrong:
-            findings.add(Rule.SUCCESSION, what, index=entry.index, blame=country)
-        if entry.index == 0:
-            _check_previous(reader, previous_log(entries), named, findings)
-
-
-def _check_previous(
-    reader: LedgerReader, log: Ed25519Verifier | None, named: TreeHead, findings: Findings
-) -> None:
-    data = read_file(reader, PREVIOUS, MAX_NOTE_BYTES, findings)
-    if data is None:
-        findings.note(
-            "The last checkpoint of the ledger before is not here; the first entry's word for it counts."
-        )
-        return
-    if log is None:
-        findings.add(Rule.SUCCESSION, "the first entry names no usable key of the ledger before", PREVIOUS)
-        return
-    try:
-        head = open_checkpoint(data, log).checkpoint.head
-    except ConcordatError as error:
-        findings.add(Rule.SUCCESSION, str(error), PREVIOUS)
-        return
-    if head != named:
-        what = f"a checkpoint of {head.size} entries, not the one of {named.size} that the first entry names"
-        findings.add(Rule.SUCCESSION, what, PREVIOUS)
 
 
 def _check_accepted(

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from crypto.errors import ConcordatError
-from crypto.note import NoteVerifier
 from protocol.audit.answers import check_answers
 from protocol.audit.claims import check_claims
 from protocol.audit.entries import Entry, check_order, country_of, open_payloads, read_leaves
+from protocol.audit.predecessor import keys_before
 from protocol.audit.reader import LedgerReader, read_file
 from protocol.audit.registrations import check_keys_of_queries, check_registrations
 from protocol.audit.report import AuditReport, Findings, Rule
 from protocol.audit.retention import check_retention
 from protocol.audit.tree import Tree, check_seen, verify_tree
-from protocol.audit.trust import check_trust, previous_log
+from protocol.audit.trust import check_trust
 from protocol.audit.witnesses import check_conflicts, notices
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.log_policy import BadPolicy, LogPolicy, parse_policy
@@ -105,13 +105,13 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
     _check_vkey(given.reader, policy, findings)
     tree = verify_tree(given.reader, policy, findings)
     entries = _entries(given, tree, findings)
-    before = previous_log(entries)
+    before = keys_before(entries, tree, policy)
     held = [] if tree.cosigned is None else [("the ledger's own file cosigned", tree.cosigned)]
     seen, of_before = _seen(given.seen, policy, before, findings)
     check_seen(tree, [*held, *seen], findings)
     if given.statements:
         check_conflicts(given.reader, entries, findings)
-        check_trust(given.reader, entries, tree, of_before, findings)
+        check_trust(given.reader, entries, tree, policy, of_before, findings)
     after = None if tree.quorum_size is None else max(0, tree.size - tree.quorum_size)
     counts = Counter(entry.shared.type for entry in entries if entry.shared is not None)
     report = AuditReport(
@@ -181,27 +181,31 @@ def _behind(policy: LogPolicy, size: int | None, after: int | None) -> list[str]
 
 
 def _seen(
-    seen: Sequence[Seen], policy: LogPolicy, before: NoteVerifier | None, findings: Findings
+    seen: Sequence[Seen], policy: LogPolicy, before: LogPolicy | None, findings: Findings
 ) -> tuple[list[tuple[str, Checkpoint]], list[tuple[str, Checkpoint]]]:
     """Those of this log, and those of the log that it succeeds.
 
-    Only what a log signed counts: anybody can write down a size and a root.
+    Only what a log signed counts: anybody can write down a size and a root. Of each type of key that the policy
+    lists: a checkpoint without the post-quantum line is nobody's word.
     """
     checked: list[tuple[str, Checkpoint]] = []
     of_before: list[tuple[str, Checkpoint]] = []
-    # Of each type of key that the policy lists: a checkpoint without the post-quantum line is nobody's word.
     logs = LogPolicy(policy.logs, {}, {}, None)
-    places = [(log, checked) for log in policy.logs] + ([] if before is None else [(before, of_before)])
     for item in seen:
-        for log, place in places:
-            try:
-                opened = open_checkpoint(item.note, log).checkpoint
-            except ConcordatError:
-                continue
-            if place is checked and logs.shortfall(item.note) is not None:
-                continue
-            place.append((item.holder, opened))
-            break
+        if before is not None and (old := _opened(item.note, before)) is not None:
+            of_before.append((item.holder, old))
+        elif (own := _opened(item.note, logs)) is not None:
+            checked.append((item.holder, own))
         else:
             findings.note(f"The checkpoint held by {item.holder} is not signed by this log; it was ignored.")
     return checked, of_before
+
+
+def _opened(note: bytes, logs: LogPolicy) -> Checkpoint | None:
+    for log in logs.logs:
+        try:
+            opened = open_checkpoint(note, log).checkpoint
+        except ConcordatError:
+            continue
+        return opened if logs.shortfall(note) is None else None
+    return None

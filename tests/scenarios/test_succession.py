@@ -56,6 +56,10 @@ async def test_a_successor_names_the_last_witnessed_checkpoint_and_exchanges_go_
     with NodeCore.open(world.directories["US"]) as us:
         held = run(us, "peer.witnessed", country="CL")
         old = us.roster.peer("CL")
+    whole = held["checkpoint"].encode()
+    post_quantum = next(line for line in whole.split(b"\n") if len(line) > 2000) + b"\n"
+    with pytest.raises(BadConfig, match="each of its keys"):
+        succession.succeed(home, "o", "r", [whole.replace(post_quantum, b"")], wall_clock())
     result = succession.succeed(
         home, "operator-1", "the disk broke", [held["checkpoint"].encode()], wall_clock()
     )

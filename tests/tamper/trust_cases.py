@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from ledgers import START_MS, accepted, answered
@@ -22,12 +23,17 @@ from scribe import (
 
 from crypto import merkle
 from crypto.contexts import Context, hash_fields
-from crypto.note import CosignatureSigner, Ed25519Signer, log_signers, parse_note
+from crypto.note import (
+    CosignatureSigner,
+    Ed25519Signer,
+    NoteSigner,
+    log_signers,
+    parse_note,
+)
 from protocol import statements as s
 from protocol import statements_witness as w
 from protocol.audit.report import Rule
 from protocol.audit.verify import Seen
-from protocol.checkpoint import Checkpoint
 
 SIZE = 300
 POLICY, WITNESSED = policy_of("US"), policy_of("US", witnessed=True)
@@ -219,17 +225,24 @@ def _foreign() -> Cases:
     )
 
 
-def _before(size: int, root: bytes | None = None) -> bytes:
-    """A checkpoint of the ledger before, under its own key."""
-    from crypto.note import sign_note
+ED25519, MLDSA = log_signers(BEFORE, seed_of("US"))
+"""A successor keeps the ledger key, and so both keys."""
+LIARS = log_signers(BEFORE, seed_of("nobody"))[1]
 
-    entries = leaves(size)
-    head = Checkpoint(BEFORE, size, root or merkle.root([merkle.leaf_hash(one) for one in entries]))
-    return sign_note(head.to_text(), log_signers(BEFORE, seed_of("before"))[:1])
+
+def _before(size: int, root: bytes | None = None, signers: Sequence[NoteSigner] = (ED25519, MLDSA)) -> bytes:
+    """A checkpoint of the ledger before, under its own keys."""
+    return checkpoint("US", leaves(size), root=root, origin=BEFORE, signers=signers)
+
+
+def _swapped(note: bytes, other: bytes) -> bytes:
+    """A note with the post-quantum line of another."""
+    lines = [next(line for line in one.split(b"\n") if len(line) > 1000) for one in (note, other)]
+    return note.replace(*lines)
 
 
 def _succeeded(code: str = "US", **changes: Any) -> w.LedgerSucceeded:
-    key = log_signers(BEFORE, seed_of("before"))[0]
+    key = log_signers(BEFORE, seed_of(code))[0]
     fields: dict[str, Any] = {
         "exchange_id": bytes(16),
         "country": code,
@@ -262,7 +275,7 @@ def _successors() -> Cases:
         ("of a copy that had more", {"copy_size": 21}, [found]),
         ("that names another size", {"previous_size": 19}, [file]),
         ("that names another root", {"previous_root": OTHER}, [file]),
-        ("that names another key", {"previous_key": LIAR.verify_key.public}, [file]),
+        ("that names another key", {"previous_key": LIAR.verify_key.public}, [found]),
         ("that names another ledger", {"previous_origin": "us.example/other"}, [file]),
     ):
         yield single(f"a successor {name}", _successor(**changes) | kept, POLICY, *expected, key=True)
@@ -273,6 +286,10 @@ def _successors() -> Cases:
         ("of another size", _before(19)),
         ("of another root", _before(20, OTHER)),
         ("of another log", checkpoint("US", leaves(20))),
+        ("without its ML-DSA-44 line", _before(20, signers=[ED25519])),
+        ("without its Ed25519 line", _before(20, signers=[MLDSA])),
+        ("with the ML-DSA-44 line of another key", _before(20, signers=[ED25519, LIARS])),
+        ("with the ML-DSA-44 line of another text", _swapped(_before(20), _before(19))),
         ("cut", _before(20)[:-9]),
         ("empty", b""),
     ):
@@ -284,11 +301,41 @@ def _successors() -> Cases:
         ("a larger one of the old log", _before(21), [found]),
         ("one of the old log with another root", _before(20, OTHER), [found]),
         ("a larger one that another log signed", checkpoint("CL", leaves(21)), []),
+        ("a larger one of the old log's Ed25519 key alone", _before(21, signers=[ED25519]), []),
+        ("one with another root, of that key alone", _before(20, OTHER, [ED25519]), []),
     ):
         seen = [Seen("CL", note)]
         yield single(
             f"a successor; CL holds {name}", _successor() | kept, POLICY, *expected, key=True, seen=seen
         )
+    plain = f"log {log_signers(origin_of('US'), seed_of('US'))[0].verifier.vkey}\nquorum none\n".encode()
+    strange = Ed25519Signer(BEFORE, LIAR)
+    rotated = POLICY + f"log {strange.verifier.vkey}\n".encode()
+    earlier = {"previous_key": LIAR.verify_key.public}
+    lone = {"previous-checkpoint": _before(20, signers=[ED25519])}
+    for name, changes, files, policy, expected in (
+        ("under a policy that knows one key alone", {}, lone, plain, []),
+        (
+            "of a log with an earlier key that the policy names",
+            earlier,
+            {"previous-checkpoint": _before(20, signers=[strange, MLDSA])},
+            rotated,
+            [],
+        ),
+        (
+            "of a log with an earlier key that the policy names, which alone signed",
+            earlier,
+            {"previous-checkpoint": _before(20, signers=[strange])},
+            rotated,
+            [file],
+        ),
+    ):
+        yield single(f"a successor {name}", _successor(**changes) | files, policy, *expected, key=True)
+    seen = [Seen("CL", _before(21, signers=[strange, MLDSA]))]
+    yield single(
+        "a successor under a policy that names an earlier key; CL holds a larger one of the old log",
+        _successor(**earlier), rotated, found, key=True, seen=seen,
+    )  # fmt: skip
     late = _told((_succeeded(exchange_id=bytes([1]) * 16), DECIDED))
     yield single(
         "a successor in the middle", late.files(), POLICY, Named(Rule.SUCCESSION, None, 1, "US"), key=True
