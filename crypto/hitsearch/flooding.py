@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from crypto.contexts import Context, hash_fields
-from crypto.hitsearch.kernel import Kernel
+from crypto.hitsearch.arithmetic import Arithmetic, Ciphertext
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import Words
 from crypto.hitsearch.sampling import small_errors, ternary
-from crypto.hitsearch.seal import Bgv, Ciphertext
 from crypto.hitsearch.stages import FLOOD_DIGITS, FLOOD_UNIFORMS
 
 
@@ -24,12 +23,12 @@ class FreshZeros:
     """Encryptions of zero under a public key.
 
     Args:
-        bgv: A context of the plan.
+        bgv: Arithmetic at all primes of the plan.
         first: Words of the public key's first half, at all data primes.
         second: Words of its second half.
     """
 
-    def __init__(self, bgv: Bgv, first: Words, second: Words) -> None:
+    def __init__(self, bgv: Arithmetic, first: Words, second: Words) -> None:
         self._bgv = bgv
         self._halves = (first, second)
         self._loaded: dict[int, tuple[Ciphertext, Ciphertext, Ciphertext]] = {}
@@ -59,21 +58,21 @@ class Flood:
     """Uniform noise: t times a sum of terms, each uniform over ``t^FLOOD_DIGITS`` consecutive integers.
 
     Args:
-        bgv: A context of the plan.
-        kernel: Adds the digits up as plain words, if given: the same words as through SEAL.
+        bgv: Arithmetic at all primes of the plan.
     """
 
-    def __init__(self, bgv: Bgv, kernel: Kernel | None = None) -> None:
+    def __init__(self, bgv: Arithmetic) -> None:
         self._bgv = bgv
-        self._kernel = kernel
 
     def add_to(self, value: Ciphertext, stream: MaskStream, label: bytes) -> Ciphertext:
         """The value, at the level of the flooding, with fresh noise."""
-        digits = self._digits(stream, label)
-        level = self._bgv.plan.stage("flooding").level
-        if self._kernel is not None:
-            return self._bgv.add(value, self._by_kernel(digits, level, self._kernel))
-        return self._by_seal(value, digits, level)
+        bgv, t = self._bgv, self._bgv.plan.plain_modulus
+        level = bgv.plan.stage("flooding").level
+        noise = bgv.constant_pair(0, 1, level)  # a second half that SEAL wants to see; taken away again below
+        for group in self._digits(stream, label):
+            noise = bgv.times_plain(bgv.plus_polynomials(noise, group), bgv.number_ntt(t, level))
+        without = bgv.constant_pair(0, -(t**FLOOD_DIGITS), level)
+        return bgv.add_into(bgv.add(value, without), noise)
 
     def _digits(self, stream: MaskStream, label: bytes) -> Iterator[list[Words]]:
         """The highest digits of all terms, then the next."""
@@ -81,27 +80,3 @@ class Flood:
         for digit in reversed(range(FLOOD_DIGITS)):
             names = [b"flood/%s/%d/%d" % (label, uniform, digit) for uniform in range(FLOOD_UNIFORMS)]
             yield [stream.digits(name, plan.degree, plan.plain_modulus) for name in names]
-
-    def _by_seal(self, value: Ciphertext, digits: Iterator[list[Words]], level: int) -> Ciphertext:
-        bgv, plan = self._bgv, self._bgv.plan
-        noise = bgv.constant_pair(0, 1, level)  # a second half that SEAL wants to see; taken away again below
-        for group in digits:
-            for values in group:
-                noise = bgv.plus_plain(noise, bgv.coefficients(values))
-            noise = self._times_t(noise, level)
-        without = bgv.constant_pair(0, -(plan.plain_modulus**FLOOD_DIGITS), level)
-        return bgv.add_into(bgv.add(value, without), noise)
-
-    def _by_kernel(self, digits: Iterator[list[Words]], level: int, kernel: Kernel) -> Ciphertext:
-        plan = self._bgv.plan
-        t = plan.plain_modulus
-        noise = np.zeros((2, level, plan.degree), dtype=np.uint64)
-        for group in digits:
-            signed = np.stack(group).astype(np.int64)
-            total = np.where(signed > t // 2, signed - t, signed).sum(axis=0)  # a plaintext is centred
-            kernel.add_into(noise, kernel.transform(total, level).reshape(level, plan.degree))
-            noise = kernel.times(noise, np.full(level, t, dtype=np.uint64))
-        return self._bgv.load_full(noise.reshape(-1), level)
-
-    def _times_t(self, value: Ciphertext, level: int) -> Ciphertext:
-        return self._bgv.times_plain(value, self._bgv.number_ntt(self._bgv.plan.plain_modulus, level))

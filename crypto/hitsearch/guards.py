@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from crypto.hitsearch.arithmetic import Arithmetic, Ciphertext
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import Slots, Words
 from crypto.hitsearch.parameters import SUM_RADIX, Plan
 from crypto.hitsearch.primes import is_prime
-from crypto.hitsearch.seal import Bgv, Ciphertext
 
 CANARY_FACTORS: Final = 5
 
@@ -37,9 +37,9 @@ class Guards:
 
 @dataclass(frozen=True)
 class GuardKeys:
-    """Keys of the context of the last primes, where the slot sum happens."""
+    """Arithmetic of the last primes, where the slot sum happens, and its keys."""
 
-    bgv: Bgv
+    bgv: Arithmetic
     galois: Any
 
 
@@ -60,7 +60,7 @@ class Validity:
     where f vanishes on [-a, a] only.
     """
 
-    def __init__(self, bgv: Bgv, relin: Any, guard: GuardKeys) -> None:
+    def __init__(self, bgv: Arithmetic, relin: Any, guard: GuardKeys) -> None:
         self._bgv = bgv
         self._relin = relin
         self._guard = guard
@@ -198,7 +198,7 @@ def _draw_prime(stream: MaskStream, number: int, low: int, high: int) -> tuple[i
             return number, candidate
 
 
-def canary(bgv: Bgv, probe: Ciphertext, stream: MaskStream) -> Ciphertext:
+def canary(bgv: Arithmetic, probe: Ciphertext, stream: MaskStream) -> Ciphertext:
     """``t * M0 * mu0 * probe`` at the guard level: zero, unless the probe's noise wraps around the modulus.
 
     M0 and the polynomial mu0 are secret and fresh: a requester who knew them could choose noise that they cancel.
@@ -210,7 +210,7 @@ def canary(bgv: Bgv, probe: Ciphertext, stream: MaskStream) -> Ciphertext:
     return bgv.drop_to(bgv.times_plain(bgv.times_plain(probe, mu0), scale), plan.guard_level)
 
 
-def spoilers(bgv: Bgv, guards: Guards, stream: MaskStream, label: bytes) -> Ciphertext:
+def spoilers(bgv: Arithmetic, guards: Guards, stream: MaskStream, label: bytes) -> Ciphertext:
     """What is added to one ciphertext of the answer: fresh random multiples of the guards, at the guard level.
 
     The factors are uniform including zero and differ by slot, by check and by ciphertext.

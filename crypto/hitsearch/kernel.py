@@ -1,4 +1,4 @@
-"""The kernel at the parameters of a plan: transforms, encodings, sums of products and rotations on plain arrays.
+"""The kernel at the primes of a plan: transforms, products and rotations on plain arrays.
 
 Every result is fully reduced, so there is one right result, and it is SEAL's to the bit.
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from crypto.hitsearch.kernel_library import (
     LANE,
     ROW_SPARE,
-    Encoding,
     Switch,
     address,
     aligned,
@@ -26,11 +24,8 @@ from crypto.hitsearch.kernel_library import (
     prime_row,
     usable,
 )
-from crypto.hitsearch.keyset import rotation_element
 from crypto.hitsearch.packing import Slots, Words
 from crypto.hitsearch.parameters import Plan
-
-Rotations = Words
 
 
 def _reversed_bits(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -78,35 +73,46 @@ def drops(divisor: int, primes: tuple[int, ...], modulus: int) -> Words:
     return np.array(table, dtype=np.uint64)
 
 
+def scratch(degree: int, rows: int) -> Words:
+    """A scratch area as the kernel lays it out."""
+    return aligned((rows, degree + ROW_SPARE))
+
+
+@dataclass(frozen=True)
+class GaloisKey:
+    """The words of a key, and the permutation that goes with it."""
+
+    words: Words
+    places: NDArray[np.uint32]
+
+
 class Kernel:
-    """The kernel at the parameters of a plan.
+    """Transforms, and arithmetic of ciphertexts, at the first data primes of a plan.
 
     Args:
         plan: Whose primes are friendly.
+        levels: How many of its data primes; all by default. Keys are for exactly so many.
 
     Raises:
         ValueError: The plan is beyond what the kernel can do.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, levels: int | None = None) -> None:
         self.plan = plan
-        self.degree, self.level = plan.degree, plan.search_level
-        self.primes = (*plan.data_primes, plan.special_prime)
+        self.degree = plan.degree
+        self.levels = plan.levels if levels is None else levels
+        self.primes = (*plan.data_primes[: self.levels], plan.special_prime)
         if not usable(plan):
             raise ValueError("the kernel is not built, or not for these parameters")
-        self._rows = _rows(self.primes, self.degree)
-        self._plain = _rows((plan.plain_modulus,), self.degree)
-        data, t = plan.data_primes, plan.plain_modulus
+        self.rows = _rows(self.primes, self.degree)
+        self.plain = _rows((plan.plain_modulus,), self.degree)
+        data, t = self.primes[:-1], plan.plain_modulus
         self._special_drops = drops(plan.special_prime, data, t)
         self._last_drops = {
             level: drops(data[level - 1], data[: level - 1], t) for level in range(2, len(data) + 1)
         }
         self._slot_places = slot_places(self.degree)
-        babies, giants, lines = plan.baby_steps, plan.giant_steps, self.degree // LANE
-        self.block_shape = (self.level, lines, giants, babies, LANE)
-        self._rotations_shape = (self.level, lines, 2, babies, LANE)
-        self._partials_shape = (giants, 2, self.level, self.degree)
-        self.key_shape = (plan.levels + 1, lines, 2, plan.levels, LANE)
+        self.key_shape = (self.levels + 1, self.degree // LANE, 2, self.levels, LANE)
 
     # -- transforms --
 
@@ -118,7 +124,7 @@ class Kernel:
         place = address(small, (degree,), np.int32)
         if not 0 < primes <= len(self.primes):
             raise ValueError("there are not so many primes")
-        library().concordat_transform(self._rows.ctypes.data, primes, place, out.ctypes.data)
+        library().concordat_transform(self.rows.ctypes.data, primes, place, out.ctypes.data)
         return out
 
     def coefficients(self, values: Slots) -> Slots:
@@ -126,7 +132,7 @@ class Kernel:
         t = self.plan.plain_modulus
         words = aligned((self.degree,))
         words[self._slot_places] = (values % t).astype(np.uint64)
-        library().concordat_inverse(self._plain.ctypes.data, words.ctypes.data)
+        library().concordat_inverse(self.plain.ctypes.data, words.ctypes.data)
         signed = words.astype(np.int64)
         return np.where(signed > t // 2, signed - t, signed)
 
@@ -144,16 +150,15 @@ class Kernel:
             words[:, :, :, digit] = pair.reshape(halves, primes, lines, LANE).transpose(1, 2, 0, 3)
         return words
 
-    def rotation_key(self, digits: list[Words], steps: int) -> RotationKey:
-        """A key of a row rotation."""
-        places = automorphism_places(rotation_element(steps, self.degree), self.degree)
-        return RotationKey(self.switch_key(digits), places)
+    def galois_key(self, digits: list[Words], element: int) -> GaloisKey:
+        """A key of a row rotation, or of the exchange of rows."""
+        return GaloisKey(self.switch_key(digits), automorphism_places(element, self.degree))
 
-    def rotate(self, value: Words, key: RotationKey, addend: Words | None = None) -> Words:
-        """Rotate both rows of a ciphertext to the left, and add another ciphertext."""
+    def rotate(self, value: Words, key: GaloisKey, addend: Words | None = None) -> Words:
+        """Rotate both rows of a ciphertext to the left, or exchange them; then add another ciphertext."""
         shape = self._shape(value)
         out = aligned(shape)
-        parts, _scratch = self._switch(shape[1], key.words)
+        parts, _spare = self._switch(shape[1], key.words)
         places = address(key.places, (self.degree,), np.uint32)
         other = None if addend is None else address(addend, shape, np.uint64)
         source = address(value, shape, np.uint64)
@@ -164,7 +169,7 @@ class Kernel:
         """The product of two ciphertexts, relinearised."""
         shape = self._shape(left)
         out = aligned(shape)
-        parts, _scratch = self._switch(shape[1], key)
+        parts, _spare = self._switch(shape[1], key)
         first, second = (address(one, shape, np.uint64) for one in (left, right))
         library().concordat_product(ctypes.byref(parts), first, second, out.ctypes.data)
         return out
@@ -179,7 +184,7 @@ class Kernel:
         else:
             lengths = (self.degree, LANE)
             factor = address(plain, shape[1:], np.uint64)
-        library().concordat_times(self._rows.ctypes.data, shape[1], source, factor, *lengths, out.ctypes.data)
+        library().concordat_times(self.rows.ctypes.data, shape[1], source, factor, *lengths, out.ctypes.data)
         return out
 
     def add_into(self, total: Words, term: Words) -> Words:
@@ -188,130 +193,40 @@ class Kernel:
         target = address(total, shape, np.uint64, written=True)
         halves = 2 if term.ndim == 3 else 1
         source = address(term, shape if halves == 2 else shape[1:], np.uint64)
-        library().concordat_add(self._rows.ctypes.data, shape[1], halves, target, source)
+        library().concordat_add(self.rows.ctypes.data, shape[1], halves, target, source)
         return total
 
     def drop(self, value: Words) -> Words:
         """Switch a ciphertext down by one prime."""
         shape = self._shape(value)
-        out, scratch = aligned((2, shape[1] - 1, self.degree)), self._scratch(3)
+        out, spare = aligned((2, shape[1] - 1, self.degree)), scratch(self.degree, 3)
         library().concordat_drop(
-            self._rows.ctypes.data,
-            self._plain.ctypes.data,
+            self.rows.ctypes.data,
+            self.plain.ctypes.data,
             shape[1],
             self._last_drops[shape[1]].ctypes.data,
             address(value, shape, np.uint64),
-            scratch.ctypes.data,
+            spare.ctypes.data,
             out.ctypes.data,
         )
         return out
 
     def _shape(self, value: Words) -> tuple[int, int, int]:
         level = value.shape[1] if value.ndim == 3 else 0
-        if not 2 <= level <= self.plan.levels:
+        if not 2 <= level <= self.levels:
             raise ValueError("the kernel computes at two primes or more")
         return (2, level, self.degree)
 
     def _switch(self, level: int, key: Words) -> tuple[Switch, Words]:
-        scratch = self._scratch(7 * level + 4)
+        spare = scratch(self.degree, 7 * level + 4)
         parts = Switch(
-            self._rows.ctypes.data,
-            self._plain.ctypes.data,
+            self.rows.ctypes.data,
+            self.plain.ctypes.data,
             level,
-            self.plan.levels,
+            self.levels,
             address(key, self.key_shape, np.uint64),
-            self.plan.levels,
+            self.levels,
             self._special_drops.ctypes.data,
-            scratch.ctypes.data,
+            spare.ctypes.data,
         )
-        return parts, scratch
-
-    def _scratch(self, rows: int) -> Words:
-        return aligned((rows, self.degree + ROW_SPARE))
-
-    # -- sums of products --
-
-    def rotations(self, probe: Words, key: RotationKey | None) -> Rotations:
-        """The probe rotated by 0, 1, 2, ...: the words of all, as the sums read them."""
-        plan, result = self.plan, aligned(self._rotations_shape)
-        current = np.ascontiguousarray(probe).reshape(2, self.level, self.degree)
-        encoding, _ = self._encoding()
-        for baby in range(plan.baby_steps):
-            if baby and key is not None:
-                current = self.rotate(current, key)
-            library().concordat_place(ctypes.byref(encoding), current.ctypes.data, baby, result.ctypes.data)
-        return result
-
-    def encode(self, templates: NDArray[np.int8], out: Words | None = None) -> Words:
-        """The diagonals of a block, transformed, in the order in which the sums read them."""
-        block = aligned(self.block_shape) if out is None else out
-        place = address(block, self.block_shape, np.uint64, written=True)
-        encoding, _scratch = self._encoding()
-        entries = self._templates(templates)
-        library().concordat_encode(ctypes.byref(encoding), entries.ctypes.data, place)
-        return block
-
-    def sums(self, rotations: list[Rotations], block: Words) -> list[Words]:
-        """For each probe and giant step the sum of products with the diagonals; the block is read once."""
-        encoding, _scratch = self._encoding()
-        place = address(block, self.block_shape, np.uint64)
-        partials, sources, targets = self._many(rotations)
-        library().concordat_sums(ctypes.byref(encoding), place, len(rotations), sources, targets)
-        return partials
-
-    def sums_once(self, rotations: list[Rotations], templates: NDArray[np.int8]) -> list[Words]:
-        """The same for a block that is not kept encoded."""
-        encoding, _scratch = self._encoding()
-        entries = self._templates(templates)
-        partials, sources, targets = self._many(rotations)
-        library().concordat_sums_once(
-            ctypes.byref(encoding), entries.ctypes.data, len(rotations), sources, targets
-        )
-        return partials
-
-    def total(self, partials: Words, key: RotationKey | None) -> Words:
-        """The sum of the partial sums, each rotated to its place, one prime dropped."""
-        total = partials[-1]
-        for partial in partials[-2::-1]:
-            assert key is not None
-            total = self.rotate(total, key, partial)
-        return self.drop(total)
-
-    def _many(self, rotations: list[Rotations]) -> tuple[list[Words], Any, Any]:
-        partials = [aligned(self._partials_shape) for _ in rotations]
-        pointers = ctypes.c_void_p * len(rotations)
-        sources = pointers(*(address(one, self._rotations_shape, np.uint64) for one in rotations))
-        targets = pointers(*(one.ctypes.data for one in partials))
-        return partials, sources, targets
-
-    def _templates(self, templates: NDArray[np.int8]) -> NDArray[np.int8]:
-        entries = np.ascontiguousarray(templates)
-        address(entries, (self.degree, self.plan.profile.n), np.int8)
-        return entries
-
-    def _encoding(self) -> tuple[Encoding, Any]:
-        """What C wants to know of the plan, and the memory that it points to."""
-        plan = self.plan
-        coefficients = aligned((plan.baby_steps, self.degree), np.int32)
-        scratch = self._scratch(plan.baby_steps)
-        parts = Encoding(
-            self._rows.ctypes.data,
-            self._plain.ctypes.data,
-            self.level,
-            plan.profile.n,
-            plan.centring.scale,
-            plan.baby_steps,
-            plan.giant_steps,
-            self._slot_places.ctypes.data,
-            coefficients.ctypes.data,
-            scratch.ctypes.data,
-        )
-        return parts, (coefficients, scratch)
-
-
-@dataclass(frozen=True)
-class RotationKey:
-    """The words of one rotation key, and the permutation that goes with it."""
-
-    words: Words
-    places: NDArray[np.uint32]
+        return parts, spare

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from crypto.errors import BadTemplate
+from crypto.hitsearch.arithmetic import Ciphertext, arithmetic_for
 from crypto.hitsearch.flooding import Flood, FreshZeros
 from crypto.hitsearch.guards import GuardKeys, Guards, Validity, canary, spoilers
 from crypto.hitsearch.kernel_library import usable
@@ -28,7 +29,7 @@ from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.packing import Slots, Words
 from crypto.hitsearch.parameters import Plan
 from crypto.hitsearch.scoring import EncodedBlock, Observer, Templates, engine_for
-from crypto.hitsearch.seal import Bgv, Ciphertext, keep_large_allocations
+from crypto.hitsearch.seal import keep_large_allocations
 
 
 def _ignore(_: str) -> None:
@@ -69,8 +70,8 @@ class Responder:
         keep_large_allocations()
         keys = KeySet.from_bytes(evaluation_keys, plan)
         self.plan = plan
-        self._bgv = Bgv(plan)
-        guard = Bgv(plan, plan.guard_level)
+        self._bgv = arithmetic_for(plan, plan.levels, use_kernel=use_kernel)
+        guard = arithmetic_for(plan, plan.guard_level, use_kernel=use_kernel)
         whole: dict[int, list[Words]] = {}
         last: dict[int, list[Words]] = {}
         for name, digits in keys.pairs(plan):
@@ -78,18 +79,15 @@ class Responder:
                 whole[name.element] = digits
             else:
                 last[name.element] = digits
-        relin = self._bgv.load_relin_keys(whole[0])
-        self._engine = engine_for(plan, self._bgv, whole, relin, use_kernel=use_kernel)
-        # The threshold polynomial is evaluated by the engine: its arithmetic is SEAL's, or does the same to plain words
-        self._arithmetic: Any = self._engine.arithmetic
-        self._relin: Any = self._engine.relinearisation
+        self._relin = self._bgv.load_relin_keys(whole.pop(0))
+        self._engine = engine_for(self._bgv, self._bgv.load_galois_keys(whole))
         for step in set(plan.sum_steps) & set(plan.rotation_steps):
             element = rotation_element(step, plan.degree)
             last[element] = restrict(whole[element], plan, plan.guard_level)
-        self._validity = Validity(self._bgv, relin, GuardKeys(guard, guard.load_galois_keys(last)))
+        self._validity = Validity(self._bgv, self._relin, GuardKeys(guard, guard.load_galois_keys(last)))
         uniform = uniform_half(keys.seed, public_part(plan), plan.degree)
         self._zeros = FreshZeros(self._bgv, keys.public, uniform)
-        self._flood = Flood(self._bgv, self._engine.kernel)
+        self._flood = Flood(self._bgv)
         self._observe = observe
         self._constants = self._threshold_constants()
 
@@ -97,7 +95,7 @@ class Responder:
         """Scalars of the unmasked leaves: the constant term for sums, the others for products."""
         level = self.plan.stage("leaves").level
         return [
-            [self._arithmetic.constant(leaf[0]), *(self._arithmetic.constant_ntt(c, level) for c in leaf[1:])]
+            [self._bgv.constant(leaf[0]), *(self._bgv.constant_ntt(c, level) for c in leaf[1:])]
             for leaf in self.plan.polynomial.leaves
         ]
 
@@ -237,7 +235,7 @@ class Responder:
 
     def _factors(self, scores: Ciphertext) -> tuple[list[Ciphertext], list[Ciphertext]]:
         """Powers of w, and what the masked leaf is multiplied by, in turn: the product of all is P(w)."""
-        bgv, plan = self._arithmetic, self.plan
+        bgv, plan = self._bgv, self.plan
         u = bgv.plus_plain(scores, bgv.constant(-plan.centring.offset))
         powers = self._powers(bgv.product(u, u, self._relin))
         nodes = [self._leaf(powers, index) for index in range(1, len(plan.polynomial.leaves))]
@@ -254,15 +252,15 @@ class Responder:
         """r * P(w) at the guard level, with a fresh non-zero r per slot: zero on hits only."""
         value = self._masked_leaf(powers, self._mask(stream, label))
         for number, factor in enumerate(factors, 1):
-            value = self._arithmetic.product(value, factor, self._relin, drop=number < len(factors))
-        return self._engine.ciphertext(self._arithmetic.drop_to(value, self.plan.guard_level))
+            value = self._bgv.product(value, factor, self._relin, drop=number < len(factors))
+        return self._bgv.drop_to(value, self.plan.guard_level)
 
     def _mask(self, stream: MaskStream, label: bytes) -> Slots:
         return stream.masks(label, self.plan.degree, self.plan.plain_modulus)
 
     def _powers(self, w: Ciphertext) -> list[Ciphertext]:
         """w, w^2, ... up to the highest power a leaf needs, all at the level of the leaves."""
-        bgv = self._arithmetic
+        bgv = self._bgv
         degree = max(len(leaf) for leaf in self.plan.polynomial.leaves)
         level = self.plan.stage("leaves").level
         powers = [w]
@@ -277,7 +275,7 @@ class Responder:
         return [bgv.drop_to(power, level) for power in powers]
 
     def _leaf(self, powers: list[Ciphertext], index: int) -> Ciphertext:
-        bgv = self._arithmetic
+        bgv = self._bgv
         constant, *scalars = self._constants[index]
         degree = len(scalars) + 1
         total = bgv.plus_plain(powers[degree - 1], constant)
@@ -287,7 +285,7 @@ class Responder:
 
     def _masked_leaf(self, powers: list[Ciphertext], mask: Slots) -> Ciphertext:
         """The first leaf times the mask: folding it in here spends its noise where a switch recovers it."""
-        bgv, t = self._arithmetic, self.plan.plain_modulus
+        bgv, t = self._bgv, self.plan.plain_modulus
         level = self.plan.stage("leaves").level
         coefficients = self.plan.polynomial.leaves[0]
         degree = len(coefficients)

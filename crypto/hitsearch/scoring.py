@@ -1,4 +1,4 @@
-"""The scores of a block, and arithmetic with them: by the kernel where it is built, else by SEAL, to the same words.
+"""The scores of a block: by the kernel where it is built, else by SEAL, to the same words.
 
 Source: specs/matching.md, section 3; specs/kernel.md.
 """
@@ -12,13 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.hitsearch.kernel import Kernel, RotationKey
-from crypto.hitsearch.kernel_library import description, usable
+from crypto.hitsearch.kernel_library import description
+from crypto.hitsearch.kernel_sums import BlockSums
 from crypto.hitsearch.keyset import rotation_element
 from crypto.hitsearch.packing import Words, diagonals
-from crypto.hitsearch.parameters import Plan
 from crypto.hitsearch.seal import Bgv, Ciphertext, Plaintext
-from crypto.hitsearch.word_arithmetic import WordArithmetic
+from crypto.hitsearch.word_arithmetic import GaloisKeys, WordArithmetic
 
 Templates = NDArray[np.int8]
 Observer = Callable[[str], None]
@@ -38,21 +37,15 @@ class EncodedBlock:
 
 
 class ScoreEngine(Protocol):
-    """What turns a probe and blocks into scores.
+    """What turns a probe and blocks into scores, in one kind of arithmetic.
 
     Attributes:
         name: In a few words.
         encoded_shape: Of a block as one array, if it has that form.
-        arithmetic: ``seal.Bgv``, or what takes its place: scores are ciphertexts of this.
-        relinearisation: The key that its products take.
-        kernel: If it has one.
     """
 
     name: str
     encoded_shape: tuple[int, ...] | None
-    arithmetic: Bgv | WordArithmetic
-    relinearisation: Any
-    kernel: Kernel | None
 
     def rotations(self, probe: Ciphertext) -> Any:
         """The baby steps: the probe, at the level of the search, in all its small rotations."""
@@ -65,69 +58,57 @@ class ScoreEngine(Protocol):
     ) -> list[Ciphertext]:
         """For each probe: scale times the score of every slot's candidate, one prime dropped."""
 
-    def ciphertext(self, value: Any) -> Ciphertext:
-        """A result of the arithmetic as SEAL's ciphertext."""
 
-
-def engine_for(
-    plan: Plan, bgv: Bgv, keys: dict[int, list[Words]], relinearisation: Any, *, use_kernel: bool
-) -> ScoreEngine:
-    """The kernel's engine if it is built and wanted, and SEAL's otherwise.
+def engine_for(arithmetic: Bgv | WordArithmetic, rotations: Any) -> ScoreEngine:
+    """The engine of an arithmetic.
 
     Args:
-        plan: Of both.
-        bgv: Where the scores go.
-        keys: Words of the digits of each key at the top level, by Galois element; 0 is the relinearisation key.
-        relinearisation: The latter as SEAL has it.
-        use_kernel: False for SEAL in any case.
+        arithmetic: At all primes of a plan.
+        rotations: Its keys of ``plan.rotation_steps``.
     """
-    if use_kernel and usable(plan):
-        return KernelEngine(plan, bgv, keys)
-    rotations = {element: digits for element, digits in keys.items() if element}
-    return SealEngine(plan, bgv, bgv.load_galois_keys(rotations), relinearisation)
+    if isinstance(arithmetic, WordArithmetic):
+        return KernelEngine(arithmetic, rotations)
+    return SealEngine(arithmetic, rotations)
 
 
 class KernelEngine:
-    """Sums of products and rotations on plain arrays; SEAL sees the probe before and the scores after."""
+    """Sums of products and rotations on plain arrays."""
 
-    def __init__(self, plan: Plan, bgv: Bgv, keys: dict[int, list[Words]]) -> None:
+    def __init__(self, arithmetic: WordArithmetic, rotations: GaloisKeys) -> None:
         self.name = description()
-        self._bgv, self._plan = bgv, plan
-        self.kernel: Kernel | None = Kernel(plan)
-        self._kernel = self.kernel
-        self.encoded_shape: tuple[int, ...] | None = self._kernel.block_shape
-        self.arithmetic: Bgv | WordArithmetic = WordArithmetic(self._kernel)
-        self.relinearisation: Any = self._kernel.switch_key(keys[0])
+        plan = arithmetic.plan
+        self._level = plan.search_level
+        self._sums = BlockSums(arithmetic.kernel)
+        self.encoded_shape: tuple[int, ...] | None = self._sums.block_shape
+        self._baby, self._giant = (
+            rotations.get(rotation_element(steps, plan.degree)) for steps in (1, plan.baby_steps)
+        )
 
-        def key(steps: int) -> RotationKey | None:
-            digits = keys.get(rotation_element(steps, plan.degree))
-            return None if digits is None else self._kernel.rotation_key(digits, steps)
-
-        self._baby = key(1)
-        self._giant = self._baby if plan.baby_steps == 1 else key(plan.baby_steps)
-
-    def rotations(self, probe: Ciphertext) -> Words:
-        words = self._bgv.words_of(probe, self._plan.search_level)
-        return self._kernel.rotations(words, self._baby)
+    def rotations(self, probe: Words) -> Words:
+        return self._sums.rotations(probe, self._baby)
 
     def encode(self, templates: Templates, out: Words | None) -> EncodedBlock:
-        return EncodedBlock(self._kernel.encode(templates, out))
+        return EncodedBlock(self._sums.encode(templates, out))
 
     def scores(
         self, probes: Sequence[Any], block: EncodedBlock | Templates, observe: Observer
-    ) -> list[Ciphertext]:
+    ) -> list[Words]:
         observe("diagonals and products")
-        if isinstance(block, EncodedBlock):
-            if block.words is None:
-                raise ValueError("a block that SEAL encoded is not for the kernel")
-            partials = self._kernel.sums(list(probes), block.words)
-        else:
-            partials = self._kernel.sums_once(list(probes), block)
+        partials = self._partials(list(probes), block)
         observe("giant steps")
-        return [self._kernel.total(one, self._giant) for one in partials]
+        return [self._sums.total(one, self._giant) for one in partials]
 
-    def ciphertext(self, value: Any) -> Ciphertext:
-        return self._bgv.load_full(value.reshape(-1), value.shape[1])
+    def _partials(self, probes: list[Words], block: EncodedBlock | Templates) -> list[Words]:
+        if not isinstance(block, EncodedBlock):
+            # Line by line is leaner for one probe; for several, their rotations would be read again for each line
+            return (
+                self._sums.sums_once(probes, block)
+                if len(probes) == 1
+                else self._sums.sums(probes, self._sums.encode(block))
+            )
+        if block.words is None:
+            raise ValueError("a block that SEAL encoded is not for the kernel")
+        return self._sums.sums(probes, block.words)
 
 
 class SealEngine:
@@ -135,15 +116,9 @@ class SealEngine:
 
     name = "SEAL"
     encoded_shape: tuple[int, ...] | None = None
-    kernel: Kernel | None = None
 
-    def __init__(self, plan: Plan, bgv: Bgv, galois: Any, relinearisation: Any) -> None:
-        self._bgv, self._plan, self._galois = bgv, plan, galois
-        self.arithmetic: Bgv | WordArithmetic = bgv
-        self.relinearisation = relinearisation
-
-    def ciphertext(self, value: Any) -> Ciphertext:
-        return value
+    def __init__(self, bgv: Bgv, galois: Any) -> None:
+        self._bgv, self._plan, self._galois = bgv, bgv.plan, galois
 
     def rotations(self, probe: Ciphertext) -> tuple[Ciphertext, ...]:
         rotations = [probe]

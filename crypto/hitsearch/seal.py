@@ -10,7 +10,7 @@ Source: specs/matching.md, section 6.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, cast
 
@@ -236,6 +236,12 @@ class Bgv:
         result = sealapi.Ciphertext()
         self.evaluator.add_plain(left, right, result)
         return result
+
+    def plus_polynomials(self, left: Ciphertext, polynomials: Sequence[Words]) -> Ciphertext:
+        """left plus the sum of polynomials of coefficients below t, each centred."""
+        for values in polynomials:
+            left = self.plus_plain(left, self.coefficients(values))
+        return left
 
     def product(
         self, left: Ciphertext, right: Ciphertext, relin_keys: Any, *, drop: bool = True

@@ -111,6 +111,13 @@ def stream(number: int = 0, block: int | None = 0, attempt: int = 1) -> MaskStre
     return MaskStream(number.to_bytes(32, "big"), b"exchange-of-test", block, attempt)
 
 
+def decrypted(requester: Requester, responder: Responder, ciphertext: Any, level: int) -> NDArray[np.int64]:
+    """The slots of a responder's own ciphertext, of whatever arithmetic."""
+    bgv = requester._bgv
+    words = responder._bgv.words_of(ciphertext, level)
+    return bgv.decrypt(requester._secret, bgv.load_full(words, level))
+
+
 def search(responder: Any, query: bytes, block: Templates, number: int = 0) -> bytes:
     """The answer of one block, with the randomness of that number."""
     prepared = responder.prepare(query, stream(number, None))

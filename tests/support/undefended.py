@@ -14,7 +14,7 @@ from crypto.hitsearch.containers import MemoryFile
 from crypto.hitsearch.guards import Guards, Validity, Weights
 from crypto.hitsearch.noise import uniform_plain_bits
 from crypto.hitsearch.parameters import SUM_RADIX
-from crypto.hitsearch.seal import Ciphertext
+from crypto.hitsearch.seal import Ciphertext, shared_context
 
 
 class Undefended(Responder):
@@ -80,10 +80,10 @@ class SealFiles(Undefended):
     """Takes probes as files of SEAL."""
 
     def _rebuild(self, query: bytes) -> Ciphertext:
-        probe = sealapi.Ciphertext()
+        bgv, probe = shared_context(self.plan), sealapi.Ciphertext()
         with MemoryFile(query) as file:
-            probe.load(self._bgv.context, file.path)
-        return probe
+            probe.load(bgv.context, file.path)
+        return self._bgv.load_full(bgv.words_of(probe, self.plan.levels), self.plan.levels)
 
 
 class _RangeUnchecked(Validity):

@@ -16,6 +16,7 @@ from searching import EMBEDDING_128, EVEN_WIDTH, SHORT, insecure_plan, parties, 
 from crypto.hitsearch import Plan
 from crypto.hitsearch import kernel_library as native
 from crypto.hitsearch.kernel import Kernel, drops
+from crypto.hitsearch.kernel_sums import BlockSums
 from crypto.hitsearch.keyset import KeySet, rotation_element
 from crypto.hitsearch.packing import Words, diagonals
 from crypto.hitsearch.parameters import plan_for
@@ -93,7 +94,7 @@ def test_a_transform_evaluates_at_the_roots(data: st.DataObject) -> None:
 def test_encoded_diagonals_are_those_of_seal(plan: Plan) -> None:
     bgv, rng = Bgv(plan), np.random.default_rng(3)
     block = random_templates(rng, plan.profile, 20)[rng.integers(0, 20, plan.block_size)]
-    encoded = Kernel(plan).encode(block)
+    encoded = BlockSums(Kernel(plan)).encode(block)
     assert encoded.nbytes == plan.search_level * 8 * plan.profile.n * plan.degree
     for giant, baby, values in diagonals(block, plan.baby_steps, plan.centring.scale):
         words = bgv.slots_ntt_words(values).reshape(-1, plan.degree)[: plan.search_level]
@@ -103,15 +104,16 @@ def test_encoded_diagonals_are_those_of_seal(plan: Plan) -> None:
 @pytest.mark.parametrize("plan", PLANS[:2], ids=NAMES[:2])
 def test_rotations_are_those_of_seal(plan: Plan) -> None:
     """On the same key, word for word, for uniform words and for those at the ends of their ranges."""
-    requester, responder = parties(plan)
+    requester, _ = parties(plan)
     keys = dict(KeySet.from_bytes(requester.evaluation_keys(), plan).pairs(plan))
     whole = {name.element: digits for name, digits in keys.items() if name.levels == plan.levels}
     relinearisation = whole.pop(0)
     assert relinearisation
-    kernel, bgv, level = Kernel(plan), responder._bgv, plan.search_level
+    kernel, bgv, level = Kernel(plan), Bgv(plan), plan.search_level
     galois = bgv.load_galois_keys(whole)
     for steps in plan.rotation_steps:
-        key = kernel.rotation_key(whole[rotation_element(steps, plan.degree)], steps)
+        element = rotation_element(steps, plan.degree)
+        key = kernel.galois_key(whole[element], element)
         first, second = ciphertexts(plan, plan.data_primes[:level])
         for words, other in ((first, second), (second, first)):
             rotated = bgv.rotate(bgv.load_full(words, level), steps, galois)
@@ -138,8 +140,8 @@ def test_dropped_primes_are_dropped_as_by_seal(plan: Plan) -> None:
 def test_sums_are_exact_with_the_largest_words(babies: int) -> None:
     """By Python's integers: the largest words, those whose lower 30 bits are all ones, and random ones."""
     plan = replace(SMALL, baby_steps=babies)
-    kernel = Kernel(plan)
-    primes = np.array(kernel.primes[: kernel.level], dtype=np.uint64)[:, None, None, None, None]
+    kernel = BlockSums(Kernel(plan))
+    primes = np.array(plan.data_primes[: kernel.level], dtype=np.uint64)[:, None, None, None, None]
     shape = (kernel.level, plan.degree // 8, 2, babies, 8)
     largest = primes - np.uint64(1)
     ones = (largest >> np.uint64(30)) * np.uint64(1 << 30) - np.uint64(1)
@@ -149,13 +151,13 @@ def test_sums_are_exact_with_the_largest_words(babies: int) -> None:
     probes = [np.broadcast_to(words, shape).copy() for words in (largest, ones)] + some[1:]
     for block in (*whole, some[0]):
         for rotations, sums in zip(probes, kernel.sums(probes, block), strict=True):
-            for prime, q in enumerate(kernel.primes[: kernel.level]):
+            for prime, q in enumerate(plan.data_primes[: kernel.level]):
                 words, factors = block[prime, 3, -1, :, 5].tolist(), rotations[prime, 3, 1, :, 5].tolist()
                 assert int(sums[-1, 1, prime, 29]) == sum(map(mul, words, factors)) % q
 
 
 def test_only_exact_shapes_reach_the_kernel() -> None:
-    kernel = Kernel(SMALL)
+    kernel = BlockSums(Kernel(SMALL))
     block = np.zeros(kernel.block_shape, dtype=np.uint64)
     with pytest.raises(ValueError, match="shape"):
         kernel.sums([np.zeros(7, dtype=np.uint64)], block)
@@ -171,7 +173,7 @@ def test_only_exact_shapes_reach_the_kernel() -> None:
     with pytest.raises(ValueError, match="1 modulo t"):
         drops(97, (193,), 65537)
     with pytest.raises(ValueError, match="primes"):
-        kernel.transform(np.zeros(SMALL.degree, dtype=np.int64), len(kernel.primes) + 1)
+        Kernel(SMALL).transform(np.zeros(SMALL.degree, dtype=np.int64), SMALL.levels + 2)
 
 
 def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

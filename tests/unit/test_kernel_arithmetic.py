@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from crypto.hitsearch.flooding import Flood
 from crypto.hitsearch.kernel import Kernel
 from crypto.hitsearch.keyset import KeySet
 from crypto.hitsearch.packing import Words
+from crypto.hitsearch.seal import Bgv, shared_context
 from crypto.hitsearch.word_arithmetic import WordArithmetic
 
 pytestmark = pytest.mark.skipif(not native.built(), reason="there is no C compiler on this machine")
@@ -29,19 +31,24 @@ def operations(request: pytest.FixtureRequest) -> Iterator[None]:
     native.choose(best=True)
 
 
+@lru_cache
+def key_words(levels: int) -> dict[int, list[Words]]:
+    """The words of the keys that are for so many primes, by Galois element; 0 is the relinearisation key."""
+    requester, _ = parties(PLAN)
+    pairs = KeySet.from_bytes(requester.evaluation_keys(), PLAN).pairs(PLAN)
+    return {name.element: digits for name, digits in pairs if name.levels == levels}
+
+
 class Both:
     """The same ciphertexts for SEAL and for the kernel, and what holds their results against each other."""
 
     def __init__(self, level: int) -> None:
         self.level = level
-        requester, responder = parties(PLAN)
-        pairs = KeySet.from_bytes(requester.evaluation_keys(), PLAN).pairs(PLAN)
-        digits = next(digits for name, digits in pairs if name.element == 0)
-        self.seal = responder._bgv
-        self.relin = self.seal.load_relin_keys(digits)
-        kernel = Kernel(PLAN)
-        self.words = WordArithmetic(kernel)
-        self.key = kernel.switch_key(digits)
+        whole = key_words(PLAN.levels)
+        self.seal = shared_context(PLAN)
+        self.relin = self.seal.load_relin_keys(whole[0])
+        self.words = WordArithmetic(Kernel(PLAN))
+        self.key = self.words.load_relin_keys(whole[0])
         rng = np.random.default_rng(level)
         primes = np.array(PLAN.data_primes[:level], dtype=np.uint64)[None, :, None]
         shape = (2, level, PLAN.degree)
@@ -114,12 +121,49 @@ def test_other_levels_do_not_mix() -> None:
         both.words.times_plain(np.zeros((2, 1, PLAN.degree), dtype=np.uint64), lower[0])
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_polynomials_and_numbers_are_those_of_seal(level: int) -> None:
+    both = Both(level)
+    t = PLAN.plain_modulus
+    values = np.resize(np.array([0, 1, t // 2, t // 2 + 1, t - 1, 777], dtype=np.uint64), PLAN.degree)
+    small = np.resize([0, 1, -1, 21, -21], PLAN.degree)
+    factors = [
+        (both.seal.uniform_ntt(values, level), both.words.uniform_ntt(values, level)),
+        (both.seal.small_ntt(small, level), both.words.small_ntt(small, level)),
+        (both.seal.number_ntt(t**9 + 5, level), both.words.number_ntt(t**9 + 5, level)),
+    ]
+    for ciphertext, words in both.pairs:
+        for plain, factor in factors:
+            assert both.same(both.seal.times_plain(ciphertext, plain), both.words.times_plain(words, factor))
+        polynomials = [values, values[::-1].copy(), values]
+        more = both.words.plus_polynomials(words, polynomials)
+        assert both.same(both.seal.plus_polynomials(ciphertext, polynomials), more)
+        pairs = [one.constant_pair(t, -(t**3), level) for one in (both.seal, both.words)]
+        assert both.same(both.seal.add(ciphertext, pairs[0]), both.words.add(words, pairs[1]))
+        assert np.array_equal(both.seal.words_of(ciphertext, level), both.words.words_of(words, level))
+
+
+def test_rotations_and_the_exchange_of_rows_are_those_of_seal_at_fewer_primes() -> None:
+    """Where the slot sum happens: keys of three digits, which neither side may take for keys of the whole."""
+    level = PLAN.guard_level
+    keys = key_words(level)
+    seal, words = Bgv(PLAN, level), WordArithmetic(Kernel(PLAN, level))
+    by_seal, by_words = seal.load_galois_keys(keys), words.load_galois_keys(keys)
+    (_, value), (_, other) = Both(level).pairs
+    for one in (value, other):
+        ciphertext = seal.load_full(one.ravel(), level)
+        moved = [(seal.exchange_rows(ciphertext, by_seal), words.exchange_rows(one, by_words))]
+        for step in PLAN.guard_steps:
+            moved.append((seal.rotate(ciphertext, step, by_seal), words.rotate(one, step, by_words)))
+        for wanted, found in moved:
+            assert np.array_equal(seal.words_of(wanted, level), words.words_of(found, level))
+    with pytest.raises(ValueError, match="shape"):
+        WordArithmetic(Kernel(PLAN)).rotate(value, PLAN.guard_steps[0], by_words)
+
+
 def test_flooding_is_that_of_seal() -> None:
     both = Both(PLAN.stage("flooding").level)
-    (ciphertext, _), _ = both.pairs
-    answers = [
-        both.seal.words_of(Flood(both.seal, kernel).add_to(ciphertext, stream(1), b"hits"), both.level)
-        for kernel in (None, Kernel(PLAN))
-    ]
-    assert np.array_equal(*answers)
-    assert not np.array_equal(answers[0], both.seal.words_of(ciphertext, both.level))
+    (ciphertext, words), _ = both.pairs
+    flooded = Flood(both.words).add_to(words, stream(1), b"hits")
+    assert both.same(Flood(both.seal).add_to(ciphertext, stream(1), b"hits"), flooded)
+    assert not np.array_equal(flooded, words)

@@ -7,7 +7,16 @@ from math import log2
 
 import numpy as np
 import pytest
-from searching import EVEN_WIDTH, SHORT, insecure_plan, parties, random_templates, search, stream
+from searching import (
+    EVEN_WIDTH,
+    SHORT,
+    decrypted,
+    insecure_plan,
+    parties,
+    random_templates,
+    search,
+    stream,
+)
 from undefended import NoCanary
 
 from crypto.hitsearch import Responder, plan_for
@@ -30,15 +39,12 @@ def encrypted(slots: Slots, level: int) -> object:
     return bgv.drop_to(probe, level)
 
 
-def decrypted(ciphertext: object) -> Slots:
-    requester, responder = parties(PLAN)
-    return responder._bgv.decrypt(requester._secret, ciphertext)
-
-
 def spoiled(values: tuple[int, int, int], label: bytes = b"hits", number: int = 0) -> Slots:
     """What is added to an answer when the guards hold these values in all slots."""
     first, second, third = (encrypted(np.full(PLAN.degree, v), PLAN.guard_level) for v in values)
-    return decrypted(spoilers(parties(PLAN)[1]._bgv, Guards((first, second), third), stream(number), label))
+    requester, responder = parties(PLAN)
+    added = spoilers(responder._bgv, Guards((first, second), third), stream(number), label)
+    return decrypted(requester, responder, added, PLAN.guard_level)
 
 
 def is_noise(values: Slots) -> bool:
@@ -65,7 +71,8 @@ def test_no_two_ciphertexts_are_spoiled_alike(values: tuple[int, int, int]) -> N
 def checks_of(slots: Slots, number: int = 0) -> list[Slots]:
     requester, responder = parties(PLAN)
     query = requester.encrypt_slots(slots, bytes(32))
-    return [decrypted(one) for one in responder.prepare(query, stream(number, None)).guards.validity]
+    checks = responder.prepare(query, stream(number, None)).guards.validity
+    return [decrypted(requester, responder, one, PLAN.guard_level) for one in checks]
 
 
 def test_both_checks_are_silent_for_a_template() -> None:
@@ -121,7 +128,7 @@ def test_the_range_ends_at_the_bound(bound: int) -> None:
         assert left == 0
         query = requester.encrypt_slots(spread_probe(values, plan.degree), bytes(32))
         for one in responder.prepare(query, stream(0, None)).guards.validity:
-            checked = responder._bgv.decrypt(requester._secret, one)
+            checked = decrypted(requester, responder, one, plan.guard_level)
             assert (checked == 0).all() == silent
 
 
@@ -164,8 +171,8 @@ def test_both_ciphertexts_are_flooded_as_planned() -> None:
     answer = search(unguarded, requester.encrypt(template, bytes(32)), block)
     planned = (FLOOD_DIGITS + 1) * log2(T) + 0.5 * log2(FLOOD_UNIFORMS / 12) - log2(PLAN.data_primes[1])
     for words in unpack_answer(answer, PLAN):
-        ciphertext = responder._bgv.load_full(words, 1)
-        left = responder._bgv.noise_budget(requester._secret, ciphertext)
+        ciphertext = requester._bgv.load_full(words, 1)
+        left = requester._bgv.noise_budget(requester._secret, ciphertext)
         largest = log2(PLAN.data_primes[0]) - 1 - left
         assert planned + 1 < largest < planned + 3, (
             "three standard deviations are 1.6 bits, and a whole bit is lost"

@@ -13,6 +13,7 @@ from crypto.hitsearch import MaskStream, Requester, Responder
 from crypto.hitsearch.packing import pack_words, unpack_words
 from crypto.hitsearch.parameters import SEED_BYTES
 from crypto.hitsearch.primes import friendly_primes
+from crypto.hitsearch.seal import Bgv
 
 PLAN = insecure_plan(EVEN_WIDTH)
 OTHER = insecure_plan(EMBEDDING_128)
@@ -162,8 +163,10 @@ def test_secrets_do_not_show() -> None:
 
 def test_correction_factors_stay_one() -> None:
     """Friendly primes keep SEAL's BGV correction factor at 1, without which sums would lose bits silently."""
-    requester, responder = parties(PLAN)
+    requester, _ = parties(PLAN)
+    responder = Responder(PLAN, requester.evaluation_keys(), use_kernel=False)
     bgv = responder._bgv
+    assert isinstance(bgv, Bgv)
     probe = random_templates(np.random.default_rng(5), PLAN.profile, 1)[0]
     value = responder.prepare(requester.encrypt(probe), stream(0, None)).probe
     for level in range(PLAN.levels - 1, 0, -1):

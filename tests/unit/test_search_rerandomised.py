@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from searching import SHORT, insecure_plan, parties, random_templates, stream
+from searching import SHORT, decrypted, insecure_plan, parties, random_templates, stream
 
 from crypto.hitsearch.packing import spread_probe
 
@@ -19,5 +19,5 @@ def test_the_search_starts_from_a_fresh_encryption_of_the_same_probe() -> None:
     half = len(words[0]) // 2
     assert (words[0][:half] != words[1][:half]).mean() > 0.99
     assert (words[0][half:] != words[1][half:]).mean() > 0.99
-    slots = bgv.decrypt(requester._secret, first)
+    slots = decrypted(requester, responder, first, plan.search_level)
     assert np.array_equal(slots, spread_probe(template, plan.degree) % plan.plain_modulus)
