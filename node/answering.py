@@ -22,6 +22,7 @@ from node.engine import Engine, SearchJob
 from node.errors import NoSuchGallery, TooBusy, WorkerLost
 from node.kept_queries import KeptQuery
 from node.key_state import ANSWERING, KeyState
+from node.known_profiles import plan_sizes
 from node.logging import log
 from node.quorum import Quorum
 from node.sessions import SessionStore
@@ -135,12 +136,12 @@ class Answering(Driver[ResponderSession]):
         plans = {one.profile_digest for one in core.galleries.partitions()}
 
         def plan(digest: bytes) -> PlanSizes | None:
-            return core.sizes(core.profile(digest)) if digest in plans else None
+            return plan_sizes(core.profiles.named(digest)) if digest in plans else None
 
         return Surroundings(
             seen=core.seen(peer),
             stored=self._stored,
-            agreement=lambda digest: core.agreement(digest, peer),
+            agreement=lambda digest: core.agreements.named(digest, peer),
             spent=self.store.spent,
             keys=lambda name: self._in_use(name, peer),
             plan=plan,
@@ -328,7 +329,7 @@ class Answering(Driver[ResponderSession]):
 
     def _plan_search(self, key: bytes, command: commands.StartSearch) -> _Search:
         core = self.core
-        profile = core.profile(command.profile)
+        profile = core.profiles.named(command.profile)
         if plan_for(profile.search).identifier != command.plan:
             raise BadCiphertext("encrypted under another plan")
         gallery = next(

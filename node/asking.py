@@ -225,7 +225,7 @@ class Asking(Driver[RequesterSession]):
             PeerUnavailable: It does not take them now.
         """
         session = await self.thread(self.store.get, command.exchange_id)
-        profile = await self.thread(self.core.profile, session.record.request.profile)
+        profile = await self.thread(self.core.profiles.named, session.record.request.profile)
         secret = await self._secret_of(command.evaluation_keys, command.peer)
         await self._registering.upload(address, profile.search, command.evaluation_keys, secret)
 
@@ -331,7 +331,7 @@ class Asking(Driver[RequesterSession]):
         request = (await self.thread(self.store.get, key)).record.request
         for attempt in range(1, OPEN_ATTEMPTS + 1):
             try:
-                profile = await self.thread(self.core.profile, request.profile)
+                profile = await self.thread(self.core.profiles.named, request.profile)
                 secret = await self._secret_of(request.evaluation_keys, request.responder)
                 size, begin, found = request.answer_block_bytes, 0, list[Hit]()
                 while True:

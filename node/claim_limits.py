@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from node.claim_state import ASKING, SUSPENDED_FOR, ClaimState, Doubt
-from node.core import NodeCore, local_exchange
+from node.core import NodeCore
+from node.journal import local_exchange
 from node.logging import log
 from node.trust import BY_NODE
 from protocol import statements_witness as statements

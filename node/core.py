@@ -7,44 +7,35 @@ own, so that its event loop never waits for a disk.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from crypto.contexts import Context
-from crypto.errors import ConcordatError, LocalFault
-from crypto.hitsearch.kernel_library import description
-from crypto.hitsearch.parameters import plan_for
-from crypto.hitsearch.passes import probes_of
-from crypto.profiles import Profile, load_profile
+from crypto.errors import LocalFault
 from crypto.sealing import open_sealed, seal
+from node.agreements import Agreements
 from node.bodies import Bodies
 from node.config import NodeConfig, NodePaths
-from node.errors import BadConfig, BelowQuorum, NoAgreement, NodeBusy, StateDamaged, StorageFailed
+from node.errors import BelowQuorum, NodeBusy, StorageFailed
 from node.files import AlreadyLocked, Files
 from node.gallery import GalleryStore
-from node.journal import Journal, Recorded
+from node.journal import Journal, Recorded, local_exchange
 from node.kept_queries import KeptQueries
-from node.key_state import describe_keys
 from node.keys import NodeKeys, load_keys
+from node.known_profiles import KnownProfiles
 from node.ledger_store import LedgerStore
 from node.logging import log
+from node.own_descriptor import current_descriptor
 from node.peer import Address
-from node.profiles import DIGESTS, builtin
-from node.setup import make_descriptor
-from node.state import PeerRow, State, open_engine
+from node.state import State, open_engine
 from node.witnessing import Witnessing
 from protocol import statements, statements_witness
-from protocol.agreement import Agreement, read_agreement
 from protocol.clock import ClockStep, ClockWatch
 from protocol.descriptor import Descriptor, read_descriptor
-from protocol.errors import BadDescriptor
-from protocol.exchange.parties import Parties, Peer, PlanSizes, Seen
-from protocol.limits import MAX_DESCRIPTOR
-from protocol.log_policy import LogPolicy
+from protocol.exchange.parties import Parties, Peer, Seen
 from protocol.roster import Roster
 from protocol.statements import Leaf, Statement
 
@@ -94,9 +85,8 @@ class NodeCore:
             state.engine, paths.gallery, keys.storage, padded=config.gallery.padding == "classes"
         )
         self.roster = Roster.of(config.country, (read_descriptor(row.descriptor) for row in state.peers()))
-        self._agreements: dict[bytes, Agreement] = {}
-        for digest, _, note in state.agreements():
-            self._agreements[digest] = read_agreement(note)
+        self.agreements = Agreements(state, self.clock)
+        self.profiles = KnownProfiles(state)
         self.witnessing = Witnessing(state, journal, self.parties, self.clock)
         self._stack = contextlib.ExitStack()
 
@@ -131,7 +121,7 @@ class NodeCore:
             except OSError as error:
                 raise StorageFailed(f"{paths.lock}: {error.strerror}") from None
             keys = load_keys(paths.keys, paths.root / config.unlock_file)
-            descriptor = _own_descriptor(paths, config, keys, files, clock())
+            descriptor = current_descriptor(paths, config, keys, files, clock())
             ledger = stack.enter_context(
                 LedgerStore.open(paths.ledger, config.origin, keys.ledger.seed, files)
             )
@@ -229,7 +219,7 @@ class NodeCore:
     def evidence(self, index: int, old_size: int, peer: str = "") -> bytes:
         """The bytes of the evidence for one entry, consistent from the size that the peer has seen."""
         self.witnessing.require_sound()
-        size, demands = max(index + 1, old_size), self.demands(peer)
+        size, demands = max(index + 1, old_size), self.agreements.demands(peer)
         under = self.witnessing.under_quorum(size, demands)
         if under is None and demands:
             under = self.witnessing.under_quorum(size, demands, ours=False)
@@ -243,7 +233,7 @@ class NodeCore:
 
     def seen(self, country: str) -> Seen | None:
         """The newest checkpoint of a peer's ledger that was verified and stored here."""
-        row = self._peer_row(country)
+        row = self.state.peer(country)
         if row is None or row.seen_size == 0:
             return None
         stored_ms = self.witnessing.state.standing(country).stored_ms
@@ -253,156 +243,18 @@ class NodeCore:
         """Why exchanges with a peer are stopped; empty while they are not."""
         return self.witnessing.state.standing(country).suspended_for
 
-    def _peer_row(self, country: str) -> PeerRow | None:
-        return next((row for row in self.state.peers() if row.country == country), None)
-
-    # Peers and agreements
-
-    def accept_peer(self, descriptor: Descriptor, operator: str) -> Recorded:
-        """Take a descriptor into the roster, logged; the operator has confirmed its fingerprint.
-
-        Raises:
-            BadDescriptor: The roster does not allow it.
-        """
-        roster = self.roster.accept(descriptor)
-        exchange_id = local_exchange(b"peer.accepted", descriptor.digest)
-        held = self._peer_row(descriptor.country)
-        if held is not None and held.descriptor == descriptor.note:
-            known = self.journal.find(exchange_id, "peer.accepted")
-            if known is not None:
-                return known
-        known_past = held is not None and (
-            held.seen_size or self.witnessing.state.has_succeeded(held.country)
-        )
-        if known_past and self._ledger_changed(descriptor):
-            raise BadDescriptor(f"{descriptor.country} comes with another ledger than the one seen so far")
-        recorded = self.record(
-            statements.PeerAccepted(
-                exchange_id=exchange_id,
-                country=self.country,
-                peer=descriptor.country,
-                descriptor=descriptor.digest,
-            ),
-            statements.Operated(operator=operator),
-        )
-        seen = (held.seen_size, held.seen_root, held.seen_checkpoint) if held else (0, bytes(32), b"")
-        self.state.put_peer(PeerRow(descriptor.country, descriptor.note, self.clock(), *seen))
-        self.roster = roster
-        return recorded
-
-    def _ledger_changed(self, descriptor: Descriptor) -> bool:
-        held = self.roster.peer(descriptor.country).fields.ledger_vkey
-        return descriptor.fields.ledger_vkey != held
-
-    def accept_agreement(self, agreement: Agreement, note: bytes, operator: str) -> Recorded:
-        """Put an agreement in force on this node, logged.
-
-        Raises:
-            BadAgreement: Not signed by both, or not between this node and an accepted peer as they are now.
-            UnknownPeer: The other party is not in the roster.
-        """
-        peer = next(country for country in agreement.countries if country != self.country)
-        agreement.require_parties(self.descriptor, self.roster.peer(peer))
-        exchange_id = local_exchange(b"agreement.accepted", agreement.digest)
-        if agreement.digest in self._agreements:
-            known = self.journal.find(exchange_id, "agreement.accepted")
-            if known is not None:
-                return known
-        recorded = self.record(
-            statements.AgreementAccepted(
-                exchange_id=exchange_id,
-                country=self.country,
-                peer=peer,
-                agreement=agreement.digest,
-            ),
-            statements.Operated(operator=operator),
-        )
-        self.state.put_agreement(agreement.digest, peer, note, self.clock())
-        self._agreements[agreement.digest] = agreement
-        return recorded
-
-    def agreement(self, digest: bytes, peer: str) -> Agreement | None:
-        """An agreement with this peer in force here, by digest."""
-        return next((one for one in self.agreements_with(peer) if one.digest == digest), None)
-
-    def agreements_with(self, peer: str) -> list[Agreement]:
-        """All agreements with a peer that no later edition replaces, the highest serial first."""
-        now = self.clock()
-        begun = [one for one in self._agreements.values() if one.fields.not_before_ms <= now]
-        found = [
-            one
-            for one in self._agreements.values()
-            if peer in one.countries and not any(later.replaces(one) for later in begun)
-        ]
-        return sorted(found, key=lambda one: one.fields.serial, reverse=True)
-
-    def usable_agreements(self, peer: str) -> list[Agreement]:
-        """The agreements under which a new query to this peer can be asked, the highest serial first.
-
-        If none is in force now, all of them: the refusal then says so, and is logged.
-
-        Raises:
-            NoAgreement: There is none with this peer.
-        """
-        found = self.agreements_with(peer)
-        if not found:
-            raise NoAgreement(f"no agreement with {peer} is in force here")
-        now = self.clock()
-        valid = [one for one in found if one.fields.not_before_ms <= now < one.fields.not_after_ms]
-        return valid or found
-
-    def current_agreement(self, peer: str) -> Agreement:
-        """The first of the usable agreements; raises ``NoAgreement``."""
-        return self.usable_agreements(peer)[0]
-
-    def demands(self, peer: str) -> tuple[LogPolicy, ...]:
-        """Who outside the pair must have cosigned what a peer and we show each other, by every agreement with it.
-
-        One that has ended still asks for it until a later edition replaces it: what is under way was begun under it.
-        """
-        now = self.clock()
-        begun = [one for one in self.agreements_with(peer) if one.fields.not_before_ms <= now]
-        return tuple(one.demand for one in begun if one.demand is not None)
+    # Peers
 
     def parties(self, country: str) -> Parties:
         """Both sides of an exchange with a peer; raises ``UnknownPeer``."""
         peer = self.roster.peer(country)
-        known = Peer(country, peer.identity, peer.ledger, self.demands(country))
+        known = Peer(country, peer.identity, peer.ledger, self.agreements.demands(country))
         return Parties(self.country, self.keys.identity, known)
 
     def address(self, country: str) -> Address:
         """Where a peer is reached; raises ``UnknownPeer``."""
         fields = self.roster.peer(country).fields
         return Address(country, fields.endpoint, fields.tls_certificate)
-
-    # Profiles
-
-    def profile(self, digest: bytes) -> Profile:
-        """A profile that this node knows, by digest; raises ``BadConfig``."""
-        for name, known in DIGESTS.items():
-            if known == digest.hex():
-                return builtin(name)
-        stored = self.state.profile_file(digest)
-        if stored is None:
-            raise BadConfig(f"no profile with digest {digest.hex()[:16]}… is known here")
-        return load_profile(stored, digest)
-
-    def add_profile(self, profile: Profile) -> None:
-        """Keep a profile of the operator's, so that agreements can name it.
-
-        Raises:
-            BadConfig: It bears the name of a built-in profile, and is another.
-        """
-        if DIGESTS.get(profile.name, profile.digest.hex()) != profile.digest.hex():
-            raise BadConfig(
-                f"{profile.name} is the name of another, built-in profile; fit this one under its own name"
-            )
-        self.state.put_profile(profile.digest, profile.name, profile.to_bytes())
-
-    def sizes(self, profile: Profile) -> PlanSizes:
-        """The exact lengths of the search plan of a profile, for all probes of a query."""
-        plan, probes = plan_for(profile.search), probes_of(profile)
-        return PlanSizes(plan.identifier, probes * plan.query_bytes, probes * plan.answer_block_bytes)
 
     # Sealed small things
 
@@ -414,76 +266,9 @@ class NodeCore:
         """Open what ``seal`` made; raises ``SealBroken``."""
         return open_sealed(self.keys.query, Context.STORAGE, place, sealed)
 
-    # Status
-
-    def status(self) -> dict[str, Any]:
-        """What ``node status`` shows."""
-        from node import trust
-
-        head, _ = self.journal.ledger.published()
-        return {
-            "country": self.country,
-            "authority": self.config.authority,
-            "endpoint": self.config.endpoint,
-            "fingerprint": self.descriptor.fingerprint,
-            "ledger": {"origin": self.config.origin, "size": head.size, "root": head.root.hex()},
-            "peers": sorted(self.roster.peers),
-            "agreements": [digest.hex() for digest in self._agreements],
-            "suspended": {one: why for one in sorted(self.roster.peers) if (why := self.suspension(one))},
-            "owes_proof": {one: teller for one, (teller, _) in sorted(self.witnessing.owed.items())},
-            "alone_with": trust.alone_with(self),
-            "halted": self.witnessing.halted.code if self.witnessing.halted is not None else None,
-            "exchanges": self.state.count_exchanges(),
-            "keys": describe_keys(self.state),
-            "registering": [],
-            "galleries": self.gallery_list(),
-            "arithmetic": description(),
-        }
-
-    def gallery_list(self) -> list[dict[str, Any]]:
-        """Galleries in counts."""
-        return [
-            {
-                "modality": one.modality,
-                "profile": one.profile_name,
-                "profile_digest": one.profile_digest.hex(),
-                "records": one.records,
-                "blocks": one.blocks,
-            }
-            for one in self.galleries.partitions()
-        ]
-
 
 def _newest_time(journal: Journal) -> int:
     """The latest time among the last entries; entries of parallel exchanges need not be in its order."""
     size = journal.ledger.size
     leaves = (Leaf.from_bytes(journal.ledger.entry(index)) for index in range(max(0, size - 16), size))
     return max((leaf.time_ms for leaf in leaves), default=0)
-
-
-def local_exchange(kind: bytes, subject: bytes) -> bytes:
-    """The exchange id of an entry that belongs to no exchange: the same subject always gives the same one."""
-    return hashlib.sha256(kind + b"\0" + subject).digest()[:16]
-
-
-def _own_descriptor(
-    paths: NodePaths, config: NodeConfig, keys: NodeKeys, files: Files, now_ms: int
-) -> Descriptor:
-    """The stored descriptor, or its next edition when the configuration says something else now."""
-    data = files.read(paths.descriptor, MAX_DESCRIPTOR)
-    if data is None:
-        raise StateDamaged("the node's descriptor is missing")
-    try:
-        held = read_descriptor(data)
-    except ConcordatError as error:
-        raise StateDamaged(f"the node's descriptor: {error}") from None
-    issued = max(now_ms, held.fields.issued_ms)
-    made = make_descriptor(config, keys, held.fields.tls_certificate, held.fields.serial + 1, issued)
-    same = made.fields.model_copy(update={"serial": held.fields.serial, "issued_ms": held.fields.issued_ms})
-    if same == held.fields:
-        return held
-    try:
-        files.write_atomic(paths.descriptor, made.note)
-    except OSError as error:
-        raise StorageFailed(f"the descriptor could not be written: {error.strerror}") from None
-    return made

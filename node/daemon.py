@@ -37,6 +37,7 @@ from node.quorum import Quorum
 from node.registering import Registering
 from node.registrar import Registrar
 from node.server import PeerServer
+from node.status import status
 from node.tls import trust
 from node.warming import Warmer
 
@@ -165,7 +166,7 @@ class Daemon:
         return await self.thread(function, self.core, arguments, report)
 
     async def _status(self, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-        shown = await self.thread(self.core.status)
+        shown = await self.thread(status, self.core)
         live = {"workers": self.engine.worker_pids, "registering": self.registering.under_way()}
         return {**shown, "served": True, **live}
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from crypto.errors import LocalFault
 from node import admin
+from node.acceptance import accept_agreement, accept_peer
 from node.admin import Report
 from node.core import NodeCore
 from node.profiles import builtin
@@ -180,8 +181,8 @@ class DemoWorld:
 
 def _agree(first: NodeCore, second: NodeCore) -> None:
     """Accept each other and put a signed agreement in force on both."""
-    first.accept_peer(second.descriptor, "demonstration")
-    second.accept_peer(first.descriptor, "demonstration")
+    accept_peer(first, second.descriptor, "demonstration")
+    accept_peer(second, first.descriptor, "demonstration")
     profile, now_ms = builtin(PROFILE), first.clock() // 1000 * 1000
     grants = [
         Grant(
@@ -209,7 +210,7 @@ def _agree(first: NodeCore, second: NodeCore) -> None:
     for core in (first, second):
         note = sign_agreement(note, core.country, core.keys.identity)
     for core in (first, second):
-        core.accept_agreement(read_agreement(note), note, "demonstration")
+        accept_agreement(core, read_agreement(note), note, "demonstration")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -124,7 +124,7 @@ class Offers:
         """The keys that a query under an agreement and profile needs now, or in another epoch."""
         fields = agreement.fields
         peer = next(country for country in agreement.countries if country != self._core.country)
-        search = self._core.profile(profile).search
+        search = self._core.profiles.named(profile).search
         days = fields.key_epoch_days
         if epoch is None:
             epoch = epoch_at(self._core.clock(), days)
@@ -138,7 +138,7 @@ class Offers:
         for peer in sorted(core.roster.peers):
             if core.suspension(peer):
                 continue
-            for agreement in core.agreements_with(peer):
+            for agreement in core.agreements.with_peer(peer):
                 fields = agreement.fields
                 if not fields.not_before_ms <= now_ms < fields.not_after_ms:
                     continue
@@ -187,7 +187,7 @@ class Offers:
         for row in self.keys.registrations(ASKING, only_open=True):
             offer = read_offer(self._record(row).offer)
             try:
-                search = self._core.profile(offer.profile).search
+                search = self._core.profiles.named(offer.profile).search
             except BadConfig:
                 continue
             found.append(Wanted(row.target, offer.agreement, offer.profile, search, len(offer.sets)))

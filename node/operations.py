@@ -15,6 +15,7 @@ from typing import Any, Final
 from crypto.errors import ConcordatError
 from crypto.profiles import MAX_PROFILE_BYTES, Profile, load_profile
 from node import succession, trust
+from node.acceptance import accept_agreement, accept_peer
 from node.admin import Report
 from node.core import NodeCore
 from node.errors import BadConfig, StorageFailed
@@ -25,6 +26,7 @@ from node.ledger_store import POLICY, SCRATCH
 from node.profiles import DIGESTS, builtin
 from node.record_operations import RECORD_OPERATIONS
 from node.sessions import describe_exchanges
+from node.status import gallery_list, status
 from protocol import statements
 from protocol.agreement import read_agreement, sign_agreement
 from protocol.descriptor import Descriptor, read_descriptor
@@ -60,14 +62,14 @@ def find_profile(core: NodeCore, name: str) -> Profile:
         except OSError as error:
             raise BadConfig(f"profile {name}: {error.strerror}") from None
         profile = load_profile(data)
-        core.add_profile(profile)
+        core.profiles.add(profile)
         return profile
     stored = core.state.profile_named(name) if name not in DIGESTS else None
     return load_profile(stored) if stored is not None else builtin(name)
 
 
 def _status(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    return {**core.status(), "served": False}
+    return {**status(core), "served": False}
 
 
 def _exchanges(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def _peer_add(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict
         return {"accepted": False, "peer": _shown_peer(descriptor)}
     if confirmed != descriptor.fingerprint.replace(" ", ""):
         raise BadDescriptor("the descriptor has another fingerprint than the confirmed one")
-    recorded = core.accept_peer(descriptor, text(arguments, "operator", "operator"))
+    recorded = accept_peer(core, descriptor, text(arguments, "operator", "operator"))
     return {"accepted": True, "peer": _shown_peer(descriptor), "entry": recorded.index}
 
 
@@ -209,7 +211,7 @@ def _agreement_sign(core: NodeCore, arguments: dict[str, Any], report: Report) -
     agreement = read_agreement(note)
     entry = None
     if agreement.in_force:
-        entry = core.accept_agreement(agreement, note, text(arguments, "operator", "operator")).index
+        entry = accept_agreement(core, agreement, note, text(arguments, "operator", "operator")).index
     return {
         "agreement": base64.b64encode(note).decode(),
         "digest": agreement.digest.hex(),
@@ -270,7 +272,7 @@ def _gallery_reshuffle(core: NodeCore, arguments: dict[str, Any], report: Report
 
 
 def _gallery_list(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    return {"galleries": core.gallery_list()}
+    return {"galleries": gallery_list(core)}
 
 
 def _profile_show(core: NodeCore, arguments: dict[str, Any], report: Report) -> dict[str, Any]:

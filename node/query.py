@@ -18,6 +18,7 @@ from node.asking import Asking, Probe
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.errors import BadConfig
+from node.known_profiles import plan_sizes
 from node.operations import text
 from node.samples import probe_templates
 from protocol.agreement import Agreement, Grant
@@ -65,9 +66,9 @@ def _question(
         purpose,
         *(text(arguments, name) for name in ("offence", "person_category", "legal_basis")),
     )
-    agreement, grant = _best_grant(core.usable_agreements(country), core.country, asked)
-    profile = core.profile(grant.profile_digest)
-    sizes = core.sizes(profile)
+    agreement, grant = _best_grant(core.agreements.usable(country), core.country, asked)
+    profile = core.profiles.named(grant.profile_digest)
+    sizes = plan_sizes(profile)
     probe = Probe(profile, _templates(text(arguments, "probe"), profile))
     try:
         request = QueryRequest(

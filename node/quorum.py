@@ -66,7 +66,7 @@ class Quorum:
         return parse_policy(data or b"quorum none\n")
 
     def _ready(self, size: int, peer: str) -> bool:
-        policy, demands = self._policy(), self._core.demands(peer)
+        policy, demands = self._policy(), self._core.agreements.demands(peer)
         self._core.witnessing.policy = policy
         if policy.quorum is None and not demands:
             return True
@@ -74,7 +74,7 @@ class Quorum:
 
     def _require_demands(self, size: int, peer: str) -> None:
         """What an agreement demands cannot be done without: the peer would refuse it."""
-        demands = self._core.demands(peer)
+        demands = self._core.agreements.demands(peer)
         if demands and self._core.witnessing.under_quorum(size, demands, ours=False) is None:
             log("below what the agreement demands", level="error", peer=peer, size=size)
             raise BelowQuorum(f"the witnesses of the agreement with {peer} do not cosign; nothing is sent")
@@ -94,7 +94,7 @@ class Quorum:
 
     def _newest(self, peer: str) -> tuple[LogPolicy, TreeHead, bytes]:
         head, note = self._core.journal.ledger.published()
-        return joined([self._policy(), *self._core.demands(peer)]), head, note
+        return joined([self._policy(), *self._core.agreements.demands(peer)]), head, note
 
     async def _ask_peer(self, country: str, head: TreeHead, note: bytes) -> None:
         def body() -> bytes:

@@ -119,7 +119,7 @@ def _sealed(core: NodeCore, index: int) -> dict[str, Any]:
 
 def _profile(core: NodeCore, digest: bytes) -> str | None:
     try:
-        return _text(core.profile(digest).to_bytes())
+        return _text(core.profiles.named(digest).to_bytes())
     except ConcordatError:
         return None
 

@@ -284,6 +284,10 @@ class State:
             rows = connection.execute(select(peers).order_by(peers.c.country)).all()
         return [PeerRow(*row) for row in rows]
 
+    def peer(self, country: str) -> PeerRow | None:
+        """One accepted peer."""
+        return next((row for row in self.peers() if row.country == country), None)
+
     # Agreements, profiles
 
     def put_agreement(self, digest: bytes, peer: str, note: bytes, accepted_ms: int) -> None:

@@ -125,7 +125,7 @@ class Taken:
             return name
         if known is not None or core.journal.has(name):
             raise Replayed("this exchange id is on the ledger already")
-        agreements = core.agreements_with(peer)
+        agreements = core.agreements.with_peer(peer)
         offer, envelope, entry = self._judged(
             peer, lambda: admit_offer(body, parties, core.seen(peer), agreements, now_ms)
         )
@@ -225,7 +225,7 @@ class Taken:
     def search(self, profile: bytes, plan: bytes) -> SearchProfile:
         """The search of a profile that this node has, under this plan."""
         try:
-            search = self.core.profile(profile).search
+            search = self.core.profiles.named(profile).search
         except BadConfig:
             raise OfferRefused("this node does not have the profile") from None
         if plan_for(search).identifier != plan:
@@ -257,7 +257,7 @@ class Taken:
         return search
 
     def _search_of_plan(self, peer: str, plan: bytes) -> SearchProfile:
-        for agreement in self.core.agreements_with(peer):
+        for agreement in self.core.agreements.with_peer(peer):
             for grant in agreement.fields.grants:
                 try:
                     return self.search(grant.profile_digest, plan)

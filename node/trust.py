@@ -12,9 +12,9 @@ import os
 from typing import Final
 
 from node.claim_state import ClaimState
-from node.core import NodeCore, local_exchange
+from node.core import NodeCore
 from node.errors import BadConfig, StorageFailed
-from node.journal import Recorded
+from node.journal import Recorded, local_exchange
 from node.ledger_store import POLICY, SCRATCH
 from node.logging import log
 from protocol import statements_witness as statements
@@ -39,7 +39,7 @@ def alone_with(core: NodeCore) -> list[str]:
     return [
         country
         for country, peer in sorted(core.roster.peers.items())
-        if not core.demands(country) and policy.met_by({own, peer.fields.identity_key})
+        if not core.agreements.demands(country) and policy.met_by({own, peer.fields.identity_key})
     ]
 
 

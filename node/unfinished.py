@@ -13,7 +13,8 @@ from typing import Final
 
 from sqlalchemy import delete, insert, select
 
-from node.core import SOFTWARE, NodeCore, local_exchange
+from node.core import SOFTWARE, NodeCore
+from node.journal import local_exchange
 from node.state import State
 from node.tables import unfinished
 from protocol import statements_witness as statements

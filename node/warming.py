@@ -55,7 +55,7 @@ class Warmer:
         core = self._core
         found = []
         for gallery in core.galleries.partitions():
-            search = core.profile(gallery.profile_digest).search
+            search = core.profiles.named(gallery.profile_digest).search
             blocks = core.galleries.blocks(gallery.modality, gallery.profile_digest)
             plan = plan_for(search).identifier
             hashes = [one.hash for one in KeyState(core.state).all_keys(ANSWERING) if one.target.plan == plan]

@@ -21,8 +21,8 @@ from ledgers import (
 
 from crypto.sealing import public_key
 from node import records
-from node.core import NodeCore, local_exchange
-from node.journal import Journal
+from node.core import NodeCore
+from node.journal import Journal, local_exchange
 from node.setup import create_node
 from protocol import limits
 from protocol import statements as s

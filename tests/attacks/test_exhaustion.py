@@ -88,7 +88,8 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(
         thread=thread,
         store=SimpleNamespace(get=lambda _: session),
         core=SimpleNamespace(
-            profile=lambda _: SimpleNamespace(search=None), config=SimpleNamespace(max_hits=2 * count)
+            profiles=SimpleNamespace(named=lambda _: SimpleNamespace(search=None)),
+            config=SimpleNamespace(max_hits=2 * count),
         ),
         _secret_of=secret_of,
         _bodies=bodies,

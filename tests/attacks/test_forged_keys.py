@@ -218,7 +218,7 @@ class TestDishonestRequester:
         assert row.target.epoch == epoch_at(us.core.clock(), 30)
         monkeypatch.setattr(us.core, "_clock", lambda: row.target.end_ms + CLOCK_SKEW + 1)
         query = forger.query(created_ms=us.core.clock(), expires_ms=us.core.clock() + 60_000)
-        agreement = us.core.current_agreement("CL")
+        agreement = us.core.agreements.current("CL")
         ended = agreement.fields.model_copy(update={"not_after_ms": later + 30 * DAY})
         monkeypatch.setattr(type(agreement), "fields", property(lambda self: ended), raising=False)
         assert (await forger.post(forger.body(query))).said == "refused: keys-expired"

@@ -16,6 +16,7 @@ from crypto import merkle
 from crypto.note import log_signers, sign_note
 from crypto.sealing import public_key
 from node import succession
+from node.acceptance import accept_peer
 from node.cli.main import app
 from node.config import AuditorConfig
 from node.core import NodeCore, wall_clock
@@ -138,7 +139,7 @@ def test_what_a_successor_drops_is_kept_where_it_was_witnessed(tmp_path: Path) -
         path = us.paths.ledger / "successions" / f"CL-{hashlib.sha256(note).hexdigest()}"
         assert open_checkpoint(path.read_bytes(), held.ledger).checkpoint.size == size
         with pytest.raises(BadDescriptor, match="another ledger"):
-            us.accept_peer(back, "operator")
+            accept_peer(us, back, "operator")
 
 
 @pytest.mark.parametrize("named", [".", "../../link"])

@@ -102,7 +102,7 @@ async def test_our_own_question_comes_back_as_theirs(world: World) -> None:
 
 async def test_the_id_of_a_local_entry(world: World, us: Daemon, forger: Forger) -> None:
     """Ids of entries that belong to no exchange can be computed by anybody who knows what was accepted."""
-    digest = forger.core.current_agreement("US").digest
+    digest = forger.core.agreements.current("US").digest
     taken = hashlib.sha256(b"agreement.accepted\0" + digest).digest()[:16]
     assert us.core.journal.find(taken, "agreement.accepted") is not None
     query = forger.query(exchange_id=taken, agreement=hash_fields(Context.AGREEMENT, b"another"))

@@ -48,7 +48,7 @@ def test_the_ledger_itself_may_be_named_by_a_link(tmp_path: Path) -> None:
 def test_signing_an_agreement_writes_through_no_link(tmp_path: Path) -> None:
     world = World.copied(tmp_path)
     with NodeCore.open(world.directories["US"]) as us, NodeCore.open(world.directories["CL"]) as cl:
-        fields = us.current_agreement("CL").fields.model_copy(update={"serial": 2})
+        fields = us.agreements.current("CL").fields.model_copy(update={"serial": 2})
         text = draft_agreement(fields, us.descriptor, cl.descriptor)
     file, beside, victim = tmp_path / "a.toml", tmp_path / ".a.toml.new", tmp_path / "victim"
     file.write_bytes(text)

@@ -22,7 +22,7 @@ def world(tmp_path: Path) -> World:
     """Two nodes whose agreement allows one query a day in each direction."""
     world = World.copied(tmp_path)
     with NodeCore.open(world.directories["US"]) as us, NodeCore.open(world.directories["CL"]) as cl:
-        grants = us.current_agreement("CL").fields.grants
+        grants = us.agreements.current("CL").fields.grants
         new_edition(us, cl, grants=[one.model_copy(update={"queries_per_day": 1}) for one in grants])
     return world
 

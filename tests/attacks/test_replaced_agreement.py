@@ -16,7 +16,7 @@ from protocol.limits import DAY
 
 def edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
     """Another agreement of the same two, accepted by both."""
-    grants = us.current_agreement("CL").fields.grants
+    grants = us.agreements.current("CL").fields.grants
     narrow = [one.model_copy(update={"purposes": ["border-control"]}) for one in grants]
     return new_edition(us, cl, **{"grants": narrow, **changes})
 
@@ -27,7 +27,7 @@ async def test_a_query_under_the_earlier_edition_is_refused(tmp_path: Path) -> N
         forger = Forger(world.directories["CL"])
         try:
             await forger.register()
-            earlier = forger.core.current_agreement("US").digest
+            earlier = forger.core.agreements.current("US").digest
             await us.thread(edition, us.core, forger.core)
             query = forger.query(agreement=earlier)
             assert (await forger.post(forger.body(query))).said == "refused: agreement-unknown"
@@ -49,8 +49,8 @@ async def test_a_query_under_the_earlier_edition_is_refused(tmp_path: Path) -> N
 def test_what_a_later_edition_replaces(tmp_path: Path, changes: dict[str, Any], stays: bool) -> None:
     world = World.copied(tmp_path)
     with NodeCore.open(world.directories["US"]) as us, NodeCore.open(world.directories["CL"]) as cl:
-        first = us.current_agreement("CL")
+        first = us.agreements.current("CL")
         now = us.clock() // 1000 * 1000
         times = {"tomorrow": now + DAY // 2, "an hour ago": now - DAY // 24}
         edition(us, cl, **{name: times.get(value, value) for name, value in changes.items()})
-        assert (us.agreement(first.digest, "CL") is not None) is stays
+        assert (us.agreements.named(first.digest, "CL") is not None) is stays

@@ -27,11 +27,11 @@ def test_a_stored_profile_does_not_shadow_a_built_in_one(tmp_path: Path) -> None
     file.write_bytes(OTHER.to_bytes())
     with NodeCore.open(world.directories["CL"]) as core:
         with pytest.raises(BadConfig, match="embedding-128"):
-            core.add_profile(OTHER)
+            core.profiles.add(OTHER)
         with pytest.raises(BadConfig, match="embedding-128"):
             find_profile(core, str(file))
         core.state.put_profile(OTHER.digest, OTHER.name, OTHER.to_bytes())
-        core.add_profile(OURS)
+        core.profiles.add(OURS)
         assert find_profile(core, OURS.name).digest == OURS.digest
 
 
@@ -40,7 +40,7 @@ async def test_a_grant_with_an_unknown_profile_does_not_keep_other_keys_out(tmp_
     async with world.daemon("US") as us:
         forger = Forger(world.directories["CL"])
         try:
-            known = us.core.current_agreement("CL").fields.grants
+            known = us.core.agreements.current("CL").fields.grants
             grants = [one.model_copy(update={"profile_digest": os.urandom(32)}) for one in known] + known
             await us.thread(lambda: new_edition(us.core, forger.core, grants=grants))
             assert await forger.register() == 201

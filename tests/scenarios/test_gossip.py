@@ -10,9 +10,11 @@ import pytest
 from nodes import World, ask, statements
 
 from crypto.note import sign_note
+from node.acceptance import accept_peer
 from node.audit_files import DirectoryReader
 from node.core import NodeCore
 from node.operations import OPERATIONS
+from node.status import status
 from protocol.audit.keys import parse_private
 from protocol.audit.reconcile import reconcile
 from protocol.audit.verify import LedgerInput
@@ -31,8 +33,8 @@ def world(tmp_path: Path) -> World:
     with NodeCore.open(world.directories["AR"]) as ar:
         for country in ("US", "CL"):
             with NodeCore.open(world.directories[country]) as core:
-                core.accept_peer(ar.descriptor, "operator")
-                ar.accept_peer(core.descriptor, "operator")
+                accept_peer(core, ar.descriptor, "operator")
+                accept_peer(ar, core.descriptor, "operator")
     return world
 
 
@@ -66,7 +68,7 @@ async def test_sizes_that_differ_are_proven_by_the_ledger_itself(world: World, l
         assert (await ask(cl, world.arguments("known.npz:3")))["reported"]
         held = us.core.seen("CL").size
         if longer:
-            cl.core.accept_peer(cl.core.roster.peer("AR"), "operator")
+            accept_peer(cl.core, cl.core.roster.peer("AR"), "operator")
             OPERATIONS["peer.suspend"](cl.core, {"country": "AR", "reason": "grows"}, lambda _: None)
             OPERATIONS["peer.resume"](cl.core, {"country": "AR", "reason": "grows"}, lambda _: None)
         size = cl.core.journal.ledger.size if longer else held - 1
@@ -95,7 +97,7 @@ async def test_a_history_that_cannot_be_proven_holds_exchanges_until_it_is(world
         us.gossip._get = silent
         await us.gossip.round()
         assert list(us.core.witnessing.owed) == ["CL"]
-        assert us.core.status()["owes_proof"] == {"CL": "AR"}
+        assert status(us.core)["owes_proof"] == {"CL": "AR"}
         assert us.core.suspension("CL") == ""
         before = us.core.journal.ledger.size
         with pytest.raises(TimeoutError):

@@ -56,12 +56,12 @@ async def test_own_policy_withholds_before_anything_is_encrypted(world: World) -
 async def test_a_question_is_asked_under_the_agreement_that_covers_it(world: World) -> None:
     """A second agreement of another name and a higher serial covers another offence; the first still stands."""
     async with world.daemon("US") as us, world.daemon("CL") as cl:
-        grants = us.core.current_agreement("CL").fields.grants
+        grants = us.core.agreements.current("CL").fields.grants
         others = [grant.model_copy(update={"offences": ["smuggling"]}) for grant in grants]
         second = await us.thread(
             lambda: new_edition(us.core, cl.core, name="another agreement", grants=others)
         )
-        assert us.core.current_agreement("CL").digest == second.digest
+        assert us.core.agreements.current("CL").digest == second.digest
         old = await ask(cl, world.arguments("known.npz:7"))
         new = await ask(cl, world.arguments("known.npz:7", offence="smuggling"))
         neither = await ask(cl, world.arguments("known.npz:7", offence="curiosity"))
@@ -126,7 +126,7 @@ async def test_unknown_countries_and_missing_agreements_are_the_users_error(worl
     async with world.daemon("CL") as cl:
         with pytest.raises(UnknownPeer):
             await ask(cl, world.arguments("known.npz:7", to="CO"))
-        cl.core._agreements.clear()
+        cl.core.agreements._held.clear()
         with pytest.raises(NoAgreement):
             await ask(cl, world.arguments("known.npz:7"))
         assert statements(cl.core) == SETUP

@@ -12,14 +12,15 @@ from nodes import PLAIN, World, ask
 from typer.testing import CliRunner
 
 import node.answering
-import node.core
 import node.daemon
+import node.known_profiles
 import node.query
 import node.recompute_steps
 from crypto.hitsearch.parameters import plan_for
 from crypto.templates import make_templates
 from node.cli.main import app
 from node.features import read_features
+from node.known_profiles import plan_sizes
 
 PROBES = 3
 
@@ -29,7 +30,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Under a profile of three probes: the named image, and two of the stranger."""
     world = World.copied(tmp_path)
     monkeypatch.setattr(node.daemon, "real_scheme", lambda: PLAIN)
-    for module in (node.core, node.answering, node.recompute_steps):
+    for module in (node.known_profiles, node.answering, node.recompute_steps):
         monkeypatch.setattr(module, "probes_of", lambda _: PROBES)
 
     def templates(named: str, profile: Any) -> Any:
@@ -65,15 +66,14 @@ async def test_a_hit_of_any_probe_is_a_hit_and_the_length_tells_nothing(world: W
 async def test_a_query_of_another_number_of_probes_is_refused(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with world.daemon("US") as us, world.daemon("CL") as cl:
-        known = us.core.sizes
+    async with world.daemon("US"), world.daemon("CL") as cl:
 
         def one_less(profile: Any) -> Any:
-            sizes, plan = known(profile), plan_for(profile.search)
+            sizes, plan = plan_sizes(profile), plan_for(profile.search)
             return type(sizes)(
                 sizes.identifier, sizes.query_bytes - plan.query_bytes, sizes.answer_block_bytes
             )
 
-        monkeypatch.setattr(us.core, "sizes", one_less)
+        monkeypatch.setattr(node.answering, "plan_sizes", one_less)
         result = await ask(cl, world.arguments("known.npz:7"))
     assert (result["outcome"], result["reason"]) == ("refused", "bad-ciphertext-length")

@@ -12,6 +12,7 @@ import pytest
 from nodes import World, ask, statements, until
 
 from node import succession
+from node.acceptance import accept_peer
 from node.audit_files import DirectoryReader
 from node.core import NodeCore, wall_clock
 from node.errors import BadConfig
@@ -72,7 +73,7 @@ async def test_a_successor_names_the_last_witnessed_checkpoint_and_exchanges_go_
     with NodeCore.open(world.directories["US"]) as us:
         given = read_succession(document, old)
         with pytest.raises(BadDescriptor, match="another ledger"):
-            us.accept_peer(given.descriptor, "operator")
+            accept_peer(us, given.descriptor, "operator")
         arguments = {"country": "CL", "succession": base64.b64encode(document).decode()}
         assert not run(us, "peer.succeed", **arguments)["accepted"]
         with pytest.raises(BadDescriptor, match="fingerprint"):

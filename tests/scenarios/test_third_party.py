@@ -17,6 +17,7 @@ from node import trust
 from node.core import NodeCore
 from node.journal import Journal
 from node.operations import OPERATIONS
+from node.status import status
 from protocol.evidence import LogEvidence
 from protocol.log_policy import parse_policy
 from protocol.seen_by import unseen
@@ -159,7 +160,7 @@ async def test_who_is_alone_with_whom_is_said(
     caplog.set_level(logging.WARNING, "concordat")
     words = "nobody outside the pair has to cosign"
     async with world.daemon("US") as us:
-        assert us.core.status()["alone_with"] == ["CL"]
+        assert status(us.core)["alone_with"] == ["CL"]
         assert words in caplog.messages
     with NodeCore.open(world.directories["US"]) as core:
         OPERATIONS["ledger.witnesses"](core, {"quorum": "all"}, lambda _: None)
@@ -172,7 +173,7 @@ async def test_who_is_alone_with_whom_is_said(
     demand(world, witness)
     caplog.clear()
     async with world.daemon("US") as us:
-        assert us.core.status()["alone_with"] == []
+        assert status(us.core)["alone_with"] == []
         assert words not in caplog.messages
         evidence = LogEvidence.from_bytes(us.core.evidence(0, 0))
         assert open_note(evidence.checkpoint, [us.core.journal.ledger.verifier])

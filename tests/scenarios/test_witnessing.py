@@ -16,6 +16,7 @@ from node.audit_files import DirectoryReader
 from node.core import NodeCore
 from node.errors import PeerSuspended
 from node.ledger_store import LedgerRolledBack
+from node.status import status
 from protocol.audit.keys import parse_private
 from protocol.audit.verify import verify_ledger
 from protocol.checkpoint import Checkpoint, open_checkpoint
@@ -92,7 +93,7 @@ async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(
         # If that file is restored too, the node's own state still holds it.
         (home / "ledger" / "cosigned").write_bytes(older)
         with NodeCore.open(home) as core:
-            assert core.status()["halted"] == "ledger-rolled-back"
+            assert status(core)["halted"] == "ledger-rolled-back"
             with pytest.raises(OwnLedgerContradicted):
                 core.evidence(0, 0)
         # All is restored: nothing here knows, but the peer does, and proves it by our own signature.
@@ -108,7 +109,7 @@ async def test_a_restored_copy_is_noticed_by_its_own_state_and_by_its_peer(
                 trust.suspend(cl.core, "US", "operator", "test")
             assert cl.core.journal.ledger.size == before < size
         with NodeCore.open(home) as core:
-            assert core.status()["halted"] == "ledger-rolled-back"
+            assert status(core)["halted"] == "ledger-rolled-back"
         assert "query.refused" not in statements(us.core), "an older copy is no crime, and nobody was accused"
 
 

@@ -108,12 +108,12 @@ class Forger:
         return status
 
     def offer_message(self, **changes: Any) -> KeyOffer:
-        now, fields = self.core.clock(), self.core.current_agreement("US").fields
+        now, fields = self.core.clock(), self.core.agreements.current("US").fields
         values: dict[str, Any] = {
             "exchange_id": os.urandom(16),
             "requester": "CL",
             "responder": "US",
-            "agreement": self.core.current_agreement("US").digest,
+            "agreement": self.core.agreements.current("US").digest,
             "profile": PROFILE.digest,
             "plan": PLAN.identifier,
             "epoch_days": fields.key_epoch_days,
@@ -201,7 +201,7 @@ class Forger:
             "exchange_id": os.urandom(16),
             "requester": "CL",
             "responder": "US",
-            "agreement": self.core.current_agreement("US").digest,
+            "agreement": self.core.agreements.current("US").digest,
             "profile": PROFILE.digest,
             "plan": PLAN.identifier,
             "modality": "face",

@@ -21,6 +21,7 @@ from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
 from crypto.hitsearch.plain import PlainRequester, PlainResponder
 from crypto.profiles import Profile
+from node.acceptance import accept_agreement, accept_peer
 from node.core import NodeCore
 from node.daemon import Daemon, open_daemon
 from node.engine_worker import Scheme
@@ -161,12 +162,12 @@ class World:
 
     def _introduce(self) -> None:
         with NodeCore.open(self.directories["CL"]) as cl, NodeCore.open(self.directories["US"]) as us:
-            cl.accept_peer(us.descriptor, "operator")
-            us.accept_peer(cl.descriptor, "operator")
+            accept_peer(cl, us.descriptor, "operator")
+            accept_peer(us, cl.descriptor, "operator")
             profile = self.profile
             if profile.digest.hex() not in DIGESTS.values():
-                cl.add_profile(profile)
-                us.add_profile(profile)
+                cl.profiles.add(profile)
+                us.profiles.add(profile)
             now = cl.clock() // 1000 * 1000
             grants = [
                 Grant(
@@ -194,7 +195,7 @@ class World:
             for core in (cl, us):
                 note = sign_agreement(note, core.country, core.keys.identity)
             for core in (cl, us):
-                core.accept_agreement(read_agreement(note), note, "operator")
+                accept_agreement(core, read_agreement(note), note, "operator")
 
     @asynccontextmanager
     async def daemon(self, country: str, **options: Any) -> Any:
@@ -238,20 +239,20 @@ async def _register(world: World) -> None:
 async def register(daemon: Daemon, peer: str) -> KeysRow:
     """Register a node's keys with a peer that is served."""
     offers, core = daemon.registering.offers, daemon.core
-    agreement = core.current_agreement(peer)
+    agreement = core.agreements.current(peer)
     wanted = offers.target_of(agreement, agreement.fields.grants[0].profile_digest)
     return await daemon.registering.keys_for(wanted, lambda _: None)
 
 
 def new_edition(us: NodeCore, cl: NodeCore, **changes: Any) -> Agreement:
     """A later edition of the agreement of the two, or another agreement, accepted by both."""
-    fields = us.current_agreement("CL").fields
+    fields = us.agreements.current("CL").fields
     note = draft_agreement(fields.model_copy(update={"serial": 2, **changes}), cl.descriptor, us.descriptor)
     for core in (cl, us):
         note = sign_agreement(note, core.country, core.keys.identity)
     agreement = read_agreement(note)
     for core in (cl, us):
-        core.accept_agreement(agreement, note, "operator")
+        accept_agreement(core, agreement, note, "operator")
     return agreement
 
 

@@ -198,7 +198,7 @@ def test_a_profile_from_elsewhere_is_made_known(node: Path, tmp_path: Path) -> N
     file.write_bytes(known.to_bytes())
     assert json.loads(run("profile", "add", node, file, "--json").stdout)["digest"] == known.digest.hex()
     with NodeCore.open(node) as core:
-        assert core.profile(known.digest).name == "faces-of-others"
+        assert core.profiles.named(known.digest).name == "faces-of-others"
     other = file.rename(tmp_path / "faces.txt")
     assert error_of(run("profile", "add", node, other, "--json"), 2, "input") == "bad-config"
 
