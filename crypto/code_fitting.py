@@ -107,11 +107,13 @@ def _align(rows: NDArray[np.int8], person: NDArray[np.intp], form: CodeForm) -> 
         own = np.flatnonzero(person == one)
         sums = [np.abs(rows[row]).sum(dtype=np.int64) for row in own]
         fixed = rows[own[int(np.argmax(sums))]].astype(np.float32).ravel()
+        held = np.abs(fixed)
         for row in own:
-            turned = np.stack([np.roll(rows[row], step, axis=2).ravel() for step in reach])
-            both = np.maximum(np.abs(turned).astype(np.float32) @ np.abs(fixed), 1)
-            best = int(np.argmax((turned.astype(np.float32) @ fixed) / both))
-            rows[row] = np.roll(rows[row], reach[best], axis=2)
+            agreed = []
+            for step in reach:  # one at a time: of a long code there are thousands
+                turned = np.roll(rows[row], step, axis=2).ravel().astype(np.float32)
+                agreed.append((turned @ fixed) / max(np.abs(turned) @ held, 1))
+            rows[row] = np.roll(rows[row], reach[int(np.argmax(agreed))], axis=2)
 
 
 def _spectra(rows: NDArray[np.int8], person: NDArray[np.intp], form: CodeForm) -> tuple[Spectrum, Spectrum]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crypto.errors import BadFeatures, BadProfile
 from crypto.profiles import MAX_FEATURES, Profile, SearchProfile
 
+_MOST: Final = 1e12  # entries: their squares are summed, and no profile has a mean beyond MAX_MEAN
 _SHRINKAGE: Final = 3.0  # weight of a round spread against the measured one; small sets need much of it
 
 
@@ -78,7 +79,7 @@ def fit_profile(
         seed: Seed of the rotations; not a secret.
 
     Raises:
-        BadFeatures: Wrong shape, NaN or infinite, fewer than two rows, or no person with two rows.
+        BadFeatures: Wrong shape, NaN, infinite or huge, fewer than two rows, or no person with two rows.
         BadProfile: An unknown family, or a name, modality or version out of range.
     """
     if family not in FAMILIES:
@@ -91,6 +92,9 @@ def fit_profile(
     if not np.all(np.isfinite(rows)):
         bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
         raise BadFeatures(f"embedding in row {bad} holds NaN or infinity")
+    if np.abs(rows).max() > _MOST:
+        bad = int(np.argmax(np.abs(rows).max(axis=1)))
+        raise BadFeatures(f"embedding in row {bad} has an entry beyond {_MOST:g}")
     mean = rows.mean(axis=0).astype(np.float32)
     centred = rows - mean
     if chosen.whiten == "all":

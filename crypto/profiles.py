@@ -28,6 +28,7 @@ MODALITIES: Final = ("face", "iris", "fingerprint")
 MAX_FEATURES: Final = 2048  # the largest published extractors; keeps exact sums below 2^53
 MAX_LENGTH: Final = 1024  # beyond it one query costs more than a national node will spend
 MAX_BOUND: Final = 4  # the table of level counts grows with its power
+MAX_WAYS: Final = 2**14  # to spend the norm: each is tried for every row; the families have at most 249
 MAX_MEAN: Final = 1e6
 MAX_VERSION: Final = 2**31 - 1
 MAX_PROFILE_BYTES: Final = 12 * 2**20  # the largest matrix, 4096 x 1024 x 2 bytes, in base64
@@ -102,6 +103,9 @@ def level_counts(n: int, bound: int, norm: int) -> NDArray[np.int64]:
 
     ``c_1 >= c_2 >= ...``, ``c_1 <= n`` and ``sum (2 l - 1) c_l == norm``, so the squares sum to the norm.
     Rows are sorted by ``(c_bound, ..., c_2)``; shape ``(ways, bound)``, no rows when no template exists.
+
+    Raises:
+        ImpossibleProfile: More ways than ``MAX_WAYS``; no more than these are looked at.
     """
     ways: list[tuple[int, ...]] = []
 
@@ -110,9 +114,14 @@ def level_counts(n: int, bound: int, norm: int) -> NDArray[np.int64]:
         if level == 1:
             if least <= rest <= n:
                 ways.append((rest, *higher))
+            if len(ways) > MAX_WAYS:
+                raise ImpossibleProfile(f"norm {norm} can be spent in more than {MAX_WAYS} ways; lower it")
             return
-        for count in range(least, min(n, rest // (2 * level - 1)) + 1):
-            spend(level - 1, rest - (2 * level - 1) * count, (count, *higher))
+        # All levels from here down take at least count each, those below this one at most n each.
+        width = 2 * level - 1
+        fewest = max(least, -(-(rest - n * (level - 1) ** 2) // width))
+        for count in range(fewest, min(n, rest // level**2) + 1):
+            spend(level - 1, rest - width * count, (count, *higher))
 
     spend(bound, norm, ())
     table = np.array(ways, dtype=np.int64).reshape(-1, bound)

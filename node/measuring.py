@@ -24,6 +24,8 @@ from node.samples import Samples
 
 MAX_VECTORS: Final = 4000  # eight million pairs
 MAX_CODES: Final = 1500  # every turn of every code takes 64 KiB while it is compared
+MAX_FITTED: Final = 2**27  # numbers to fit on, each of which takes 8 bytes several times
+MAX_FITTED_BITS: Final = 2**29  # of codes, each of which takes a byte several times
 
 Rows = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
@@ -123,6 +125,7 @@ def fit_samples(
         threshold: tau; None for the family's own.
 
     Raises:
+        BadFeatureFile: More rows than memory is spent on.
         BadFeatures: Rows that cannot be fitted on.
         BadProfile: Unknown family, one of another kind of rows, or a name out of range.
         ImpossibleProfile: A threshold that the family cannot have.
@@ -137,6 +140,7 @@ def _fit(
     if samples.codes is None:
         if samples.embeddings is None:
             raise BadFeatures("nothing to fit on")
+        _check_size(samples, samples.embeddings.size, MAX_FITTED, "numbers")
         if family in FAMILIES and FAMILIES[family].modality == "iris":
             raise BadProfile(f"{family} is for codes with masks, and these are vectors")
         return fit_profile(
@@ -144,6 +148,7 @@ def _fit(
         )
     if samples.masks is None or samples.shape is None or samples.labels is None:
         raise BadFeatures("codes can be fitted on only with masks and with labels: 'eye' or 'subject'")
+    _check_size(samples, 8 * samples.codes.size, MAX_FITTED_BITS, "bits")
     if modality not in (None, "iris"):
         raise BadProfile("codes with masks are of the modality iris")
     form = form or usual_form(samples.shape)
@@ -151,6 +156,13 @@ def _fit(
     if rows.codes is None or rows.masks is None or rows.labels is None:
         raise BadFeatures("nothing to fit on")
     return fit_code_profile(rows.codes, rows.masks, rows.labels, family, form, name=name, fitted_on=fitted_on)
+
+
+def _check_size(samples: Samples, size: int, most: int, what: str) -> None:
+    if size > most:
+        raise BadFeatureFile(
+            f"{len(samples)} rows to fit on have {size} {what}; at most {most}: leave people out"
+        )
 
 
 def score_pairs(samples: Samples, profile: Profile, said: Callable[[str], None]) -> Pairs:
@@ -176,13 +188,9 @@ def score_pairs(samples: Samples, profile: Profile, said: Callable[[str], None])
     for vectors in probes:
         # Whole numbers below 2^24: exact in float32.
         np.maximum(best, make_templates(vectors, profile).astype(np.float32) @ wide, out=best)
-    return Pairs(
-        plain[both],
-        best[both].astype(np.int32),
-        mated,
-        samples.people[both[0]],
-        samples.people[both[1]],
-    )
+    # Counted anew: the file may number a million people and leave ten of them to measure.
+    people = np.unique(samples.people, return_inverse=True)[1].astype(np.int64)
+    return Pairs(plain[both], best[both].astype(np.int32), mated, people[both[0]], people[both[1]])
 
 
 _Scored = tuple[list[NDArray[Any]], NDArray[Any], NDArray[np.float32]]
@@ -193,6 +201,9 @@ def _of_vectors(samples: Samples, profile: Profile) -> _Scored:
         raise BadFeatures("the profile is for codes with masks, and these are vectors")
     make_templates(samples.embeddings, profile)  # refuses what has no length
     wide = samples.embeddings.astype(np.float64)
+    # By a power of two, so that no square leaves the range of float64; two steps, as for templates.
+    shift = -np.frexp(np.abs(wide).max(axis=1, keepdims=True))[1]
+    wide = np.ldexp(np.ldexp(wide, shift // 2), shift - shift // 2)
     unit = (wide / np.sqrt(np.sum(wide**2, axis=1, keepdims=True))).astype(np.float32)
     return [samples.embeddings], samples.embeddings, unit @ unit.T
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli.common import Json, emit, errors, read_file, say, typed, write_new
+from node.cli.common import Json, check_new, emit, errors, read_file, say, typed, write_new
 
 if TYPE_CHECKING:
     from crypto.profiles import Profile
@@ -63,6 +63,8 @@ def calibrate(
         from node.measuring import chosen, fit_rows, score_pairs, usable
         from node.samples import read_samples
 
+        if det is not None:
+            check_new(det)
         samples = read_samples(file)
         if fit:
             rows = fit_rows(samples)

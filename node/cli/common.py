@@ -7,6 +7,7 @@ Nothing here prints a template, a score, a key or a traceback.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -147,13 +148,32 @@ def read_file(path: Path, limit: int, what: str) -> bytes:
     return data
 
 
-def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that must not exist yet, not even as a link; raises ``BadConfig`` otherwise."""
+def check_new(path: Path) -> None:
+    """Refuse, before long work, a file that ``write_new`` could not make; raises ``BadConfig``."""
     from node.errors import BadConfig
+
+    if os.path.lexists(path):
+        raise BadConfig(f"{path}: {os.strerror(errno.EEXIST)}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise BadConfig(f"{path}: no folder that can be written to")
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file that must not exist yet, not even as a link: all of it, or none.
+
+    Raises:
+        BadConfig: It exists, or cannot be made there.
+        StorageFailed: The disk refused its bytes.
+    """
+    from node.errors import BadConfig, StorageFailed
 
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except OSError as error:
         raise BadConfig(f"{path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StorageFailed(f"{path}: {error.strerror}") from None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.common import Directory, Json, emit, perform, read_file, say, typed, write_new
+from node.cli.common import Directory, Json, check_new, emit, perform, read_file, say, typed, write_new
 
 app = typer.Typer(help="The rules that turn feature vectors into templates.", no_args_is_help=True)
 
@@ -88,6 +88,7 @@ def fit(
         from node.operations import show_profile
         from node.samples import read_samples
 
+        check_new(output)
         samples = read_samples(file)
         if samples.fit is not None:
             samples = chosen(samples, samples.fit)

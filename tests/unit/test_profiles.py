@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import pickle
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -186,6 +187,28 @@ def test_level_counts_are_all_the_ways(n: int, bound: int, norm: int) -> None:
     assert set(table) == ways
     assert len(table) == len(ways)
     assert table == sorted(table, key=lambda row: row[::-1])
+
+
+@pytest.mark.parametrize("norm", [2000, 8190, 14000])
+def test_a_norm_that_can_be_spent_in_millions_of_ways_is_refused_at_once(norm: int) -> None:
+    """It would take gigabytes to list them, and again for every row of a gallery."""
+    wide = {
+        "n": 1024,
+        "bound": 4,
+        "norm": norm,
+        "threshold": norm - 60,
+        "matrix": b64(np.ones((6, 1024), "<i2")),
+    }
+    started = time.process_time()
+    with pytest.raises(ImpossibleProfile, match="ways"):
+        load_profile(changed(**wide))
+    assert time.process_time() - started < 1
+
+
+def test_no_more_ways_are_looked_at_than_there_are() -> None:
+    started = time.process_time()
+    assert len(level_counts(1024, 4, 4 * 4096 - 7)) == 1
+    assert time.process_time() - started < 0.1
 
 
 @pytest.mark.parametrize("name", shipped.DIGESTS)
