@@ -28,7 +28,7 @@ from node.engine import Engine
 from node.engine_worker import Scheme
 from node.errors import BadConfig, StorageFailed, WorkerLost
 from node.files import Files
-from node.gallery import Staged
+from node.gallery_version import Staged
 from node.gossip import Gossip
 from node.logging import configure, log
 from node.peer import PeerClient

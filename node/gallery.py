@@ -1,4 +1,4 @@
-"""Galleries: templates in sealed blocks on disk, and which blocks count in SQLite.
+"""Galleries: which sealed blocks on disk count, by rows in SQLite.
 
 An import writes a new version beside the old one, syncs every file and directory, and then switches by one
 commit: after a power cut either the old version counts or the new one. In a node the entry `gallery.imported`
@@ -10,89 +10,24 @@ Source: specs/matching.md, section 1, "Galleries".
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Row,
-    String,
-    Table,
-    delete,
-    insert,
-    select,
-)
+from sqlalchemy import Engine, Row, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from crypto.contexts import Context, hash_fields
 from crypto.errors import InputError
 from crypto.profiles import MODALITIES, Profile
-from crypto.sealing import NONCE_BYTES, seal
-from crypto.templates import Template, empty_slot, make_templates
-from node.blocks import BLOCK_SLOTS, BlockRef, block_aad, load_block, load_records
+from crypto.templates import Template, make_templates
+from node.blocks import BlockRef, load_block, load_records
 from node.errors import NoSuchGallery, StorageFailed
-from node.features import read_probe
+from node.gallery_commitment import HeldState, gallery_commitment
+from node.gallery_tables import blocks, imports, metadata, partitions
+from node.gallery_version import ImportReport, RandomBytes, Staged, write_version
 from node.samples import gallery_vectors
-from protocol import limits
-
-__all__ = ["BlockRef", "GalleryStore", "ImportReport", "Partition", "Staged", "load_block", "load_records"]
-__all__ += ["metadata", "read_probe"]
-
-VERSION_BYTES: Final = 16
-SALT_BYTES: Final = 32
-
-RandomBytes = Callable[[int], bytes]
-"""``os.urandom`` in a node; a seeded stream in tests."""
-
-metadata = MetaData()
-
-partitions = Table(
-    "gallery_partitions",
-    metadata,
-    Column("modality", String(16), primary_key=True),
-    Column("profile_digest", LargeBinary(32), primary_key=True),
-    Column("profile_name", String(48), nullable=False),
-    Column("version", LargeBinary(VERSION_BYTES), nullable=False),
-    Column("salt", LargeBinary(SALT_BYTES), nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("records", Integer, nullable=False),
-)
-
-blocks = Table(
-    "gallery_blocks",
-    metadata,
-    Column("version", LargeBinary(VERSION_BYTES), primary_key=True),
-    Column("block_index", Integer, primary_key=True),
-    Column("sha256", LargeBinary(32), nullable=False),
-)
-
-
-imports = Table(
-    "gallery_imports",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("modality", String(16), nullable=False),
-    Column("profile_name", String(48), nullable=False),
-    Column("profile_digest", LargeBinary(32), nullable=False),
-    Column("version", LargeBinary(VERSION_BYTES), nullable=False),
-    Column("salt", LargeBinary(SALT_BYTES), nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("records", Integer, nullable=False),
-    Column("hashes", LargeBinary, nullable=False),
-)
-"""Versions that are complete and about to be logged: whether they count, the ledger says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,45 +40,6 @@ class Partition:
     records: int
     blocks: int
     commitment: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import made; ``digest`` is the state commitment that goes into the ledger."""
-
-    records: int
-    blocks: int
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A version that is complete on disk and does not count yet."""
-
-    report: ImportReport
-    modality: str
-    profile_name: str
-    profile_digest: bytes
-    version: bytes
-    salt: bytes
-    n: int
-    hashes: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HeldState:
-    """A gallery as its commitment fixes it: ``hashes`` are those of its blocks, in order."""
-
-    modality: str
-    profile_digest: bytes
-    salt: bytes
-    records: int
-    hashes: tuple[bytes, ...]
-
-    @property
-    def commitment(self) -> bytes:
-        """The 32 bytes that the ledger carries."""
-        return _commitment(self.modality, self.profile_digest, self.salt, self.records, self.hashes)
 
 
 class GalleryStore:
@@ -184,7 +80,7 @@ class GalleryStore:
         names = records or tuple(rng(8).hex() for _ in range(len(vectors)))
         templates = make_templates(vectors, profile, gallery=True)
         place = (modality, profile.name, profile.digest)
-        return self._write(place, names, templates, rng)
+        return self._write(place, (names, templates), rng)
 
     def reshuffle(self, modality: str, profile_digest: bytes, rng: RandomBytes) -> Staged:
         """The first half of an import of the same records, in fresh slots: hits are not linked to earlier ones.
@@ -202,40 +98,12 @@ class GalleryStore:
             taken = [slot for slot, name in enumerate(listed) if name is not None]
             names += [str(listed[slot]) for slot in taken]
             found.append(load_block(ref, self._seal_key)[taken])
-        return self._write((modality, row.profile_name, profile_digest), names, np.concatenate(found), rng)
+        return self._write((modality, row.profile_name, profile_digest), (names, np.concatenate(found)), rng)
 
     def _write(
-        self, place: tuple[str, str, bytes], names: Sequence[str], templates: Template, rng: RandomBytes
+        self, place: tuple[str, str, bytes], records: tuple[Sequence[str], Template], rng: RandomBytes
     ) -> Staged:
-        """A new version with these templates in random slots, on disk and synced."""
-        modality, _, profile_digest = place
-        count = len(templates)
-        block_count = -(-count // BLOCK_SLOTS)
-        if self._padded:
-            block_count = size_class(block_count)
-        occupant = _shuffled(block_count * BLOCK_SLOTS, rng).reshape(block_count, BLOCK_SLOTS)
-        version, salt = rng(VERSION_BYTES), rng(SALT_BYTES)
-        target = self._directory / version.hex()
-        hashes = []
-        try:
-            target.mkdir(mode=0o700)
-            for index in range(block_count):
-                plain = _fill(occupant[index], templates).tobytes()
-                slots = [names[who] if who < count else None for who in occupant[index].tolist()]
-                listing = json.dumps(slots, separators=(",", ":")).encode("ascii")
-                for kind, data in (("block", plain), ("records", listing)):
-                    aad = block_aad(kind, modality, profile_digest, version, index)
-                    sealed = seal(self._seal_key, Context.GALLERY_BLOCK, aad, data, rng(NONCE_BYTES))
-                    _write_synced(target / f"{index:06d}.{kind}", sealed)
-                hashes.append(hashlib.sha256(plain).digest())
-            _sync_directory(target)
-            _sync_directory(self._directory)
-        except OSError as error:
-            shutil.rmtree(target, ignore_errors=True)
-            raise StorageFailed(f"the gallery could not be written: {error.strerror}") from error
-        digest = _commitment(modality, profile_digest, salt, count, tuple(hashes))
-        report = ImportReport(count, block_count, digest)
-        return Staged(report, *place, version, salt, templates.shape[1], tuple(hashes))
+        return write_version(self._directory, self._seal_key, place, records, rng, padded=self._padded)
 
     def announce(self, staged: Staged) -> None:
         """Note a version before its import is logged, so that the switch can be finished after a crash.
@@ -346,17 +214,10 @@ class GalleryStore:
 
     def _describe(self, row: Row[tuple[object, ...]]) -> Partition:
         hashes = self._hashes(row.version)
-        commitment = _commitment(row.modality, row.profile_digest, row.salt, row.records, hashes)
+        commitment = gallery_commitment(row.modality, row.profile_digest, row.salt, row.records, hashes)
         return Partition(
             row.modality, row.profile_name, row.profile_digest, row.records, len(hashes), commitment
         )
-
-
-def size_class(needed: int) -> int:
-    """The smallest number of blocks of the form 2^k or 3 * 2^(k-1) that is enough."""
-    power = 1 << max(0, (needed - 1).bit_length())
-    smaller = power * 3 // 4
-    return min(smaller if power >= 4 and needed <= smaller else power, limits.MAX_BLOCKS)
 
 
 def _partition(staged: Staged) -> dict[str, object]:
@@ -366,44 +227,7 @@ def _partition(staged: Staged) -> dict[str, object]:
 
 def _staged(row: Row[tuple[object, ...]]) -> Staged:
     hashes = tuple(row.hashes[start : start + 32] for start in range(0, len(row.hashes), 32))
-    digest = _commitment(row.modality, row.profile_digest, row.salt, row.records, hashes)
+    digest = gallery_commitment(row.modality, row.profile_digest, row.salt, row.records, hashes)
     report = ImportReport(row.records, len(hashes), digest)
     names = row.modality, row.profile_name, row.profile_digest
     return Staged(report, *names, row.version, row.salt, row.n, hashes)
-
-
-def _commitment(
-    modality: str, profile_digest: bytes, salt: bytes, records: int, hashes: tuple[bytes, ...]
-) -> bytes:
-    fixed = (modality.encode(), profile_digest, salt, records.to_bytes(8, "big"))
-    return hash_fields(Context.GALLERY_STATE, *fixed, *hashes)
-
-
-def _shuffled(slots: int, rng: RandomBytes) -> NDArray[np.int64]:
-    """A random permutation that peers cannot predict: slots sorted by 64-bit random keys."""
-    keys = np.frombuffer(rng(8 * slots), "<u8")
-    return np.argsort(keys, kind="stable").astype(np.int64)
-
-
-def _fill(occupant: NDArray[np.int64], templates: Template) -> Template:
-    """One block: the template of each occupant; an occupant beyond the last template is an empty slot."""
-    taken = occupant < len(templates)
-    n = templates.shape[1]
-    block = np.stack([empty_slot(n, slot) for slot in range(BLOCK_SLOTS)])
-    block[taken] = templates[occupant[taken]]
-    return block
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,7 +19,7 @@ from node.acceptance import accept_agreement, accept_peer
 from node.admin import Report
 from node.core import NodeCore
 from node.errors import BadConfig, StorageFailed
-from node.gallery import Staged
+from node.gallery_version import Staged
 from node.journal import Recorded
 from node.key_state import describe_keys
 from node.ledger_store import POLICY, SCRATCH

@@ -24,7 +24,7 @@ from node.audit_files import DirectoryReader, NoSuchEntry, prove
 from node.blocks import BlockRef, load_block
 from node.config import NodePaths
 from node.errors import BadConfig, PeerMisbehaved
-from node.gallery import HeldState
+from node.gallery_commitment import HeldState
 from node.keys import load_keys
 from node.recompute import Gallery, Inputs, Side
 from protocol.audit.reader import LedgerReader

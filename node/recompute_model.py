@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crypto.errors import ConcordatError
 from crypto.profiles import Profile
-from node.gallery import HeldState
+from node.gallery_commitment import HeldState
 from protocol.payload import OpenedPayload
 from protocol.statement_parts import SharedPart
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from node import answering, daemon, recompute_inputs, recompute_sources
 from node.cli.main import app
 from node.core import NodeCore
-from node.gallery import HeldState
+from node.gallery_commitment import HeldState
 from node.operations import OPERATIONS
 from node.synthetic import people, write_features
 from protocol import limits

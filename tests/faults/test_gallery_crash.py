@@ -11,7 +11,8 @@ from nodes import World, statements
 
 from node.core import NodeCore
 from node.errors import StorageFailed
-from node.gallery import GalleryStore, Staged
+from node.gallery import GalleryStore
+from node.gallery_version import Staged
 from node.operations import finish_gallery, stage_gallery
 from protocol.statements import GalleryImported
 

@@ -12,9 +12,10 @@ from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.parameters import plan_for
 from crypto.hitsearch.plain import PlainRequester, PlainResponder
 from crypto.templates import make_template
+from node.blocks import BlockRef
 from node.engine import SearchJob
 from node.engine_worker import Scheme
-from node.gallery import BlockRef, GalleryStore
+from node.gallery import GalleryStore
 from node.profiles import builtin
 from node.state import open_engine
 from node.synthetic import images, people, write_features

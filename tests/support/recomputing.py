@@ -16,7 +16,7 @@ from crypto.hitsearch import MaskStream, Requester, Responder
 from crypto.hitsearch.plain import PlainRequester, PlainResponder
 from crypto.profiles import SearchProfile
 from node.engine_worker import Scheme
-from node.gallery import HeldState
+from node.gallery_commitment import HeldState
 from node.recompute import Gallery, Inputs, Side
 from protocol.exchange.entries import accepted_entry
 from protocol.messages import BodyHash, Query, message_hash, sign

@@ -15,9 +15,11 @@ from sqlalchemy import Engine, create_engine, text
 from crypto.errors import BadFeatures, ConcordatError, InputError, SealBroken
 from crypto.templates import make_templates, scores
 from node import blocks as blocks_module
-from node import gallery as gallery_module
+from node import gallery_version
+from node.blocks import BlockRef, load_block, load_records
 from node.errors import BadFeatureFile, NoSuchGallery, StateDamaged, StorageFailed
-from node.gallery import BlockRef, GalleryStore, load_block, load_records
+from node.gallery import GalleryStore
+from node.gallery_tables import metadata
 from node.profiles import builtin
 from node.state import open_engine
 from node.synthetic import GOOD_IMAGES, images, people, write_features
@@ -30,7 +32,7 @@ SLOTS = 256  # small blocks: what is tested here does not depend on their size
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks_module, "BLOCK_SLOTS", SLOTS)
-    monkeypatch.setattr(gallery_module, "BLOCK_SLOTS", SLOTS)
+    monkeypatch.setattr(gallery_version, "BLOCK_SLOTS", SLOTS)
 
 
 @pytest.fixture
@@ -281,4 +283,4 @@ def test_the_tables_live_beside_others(tmp_path: Path) -> None:
     engine = create_engine("sqlite://")
     GalleryStore(engine, tmp_path / "gallery", KEY)
     GalleryStore(engine, tmp_path / "gallery", KEY)
-    assert all(table.startswith("gallery_") for table in gallery_module.metadata.tables)
+    assert all(table.startswith("gallery_") for table in metadata.tables)

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import create_engine
 
 from node import blocks as node_blocks
-from node import gallery
+from node import gallery_version
 from node.blocks import load_block, load_records
 from node.config import parse_config
 from node.errors import BadConfig
-from node.gallery import GalleryStore, size_class
+from node.gallery import GalleryStore
+from node.gallery_version import size_class
 from node.profiles import builtin
 from node.synthetic import images, people, write_features
 
@@ -30,7 +31,7 @@ def test_a_size_class_is_a_power_of_two_or_three_of_them() -> None:
 
 def test_padding_mixes_empty_slots_into_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records are spread over all blocks, so no block is told from another by what it holds."""
-    for module in (gallery, node_blocks):
+    for module in (gallery_version, node_blocks):
         monkeypatch.setattr(module, "BLOCK_SLOTS", 64)
     profile = builtin("embedding-128")
     write_features(tmp_path / "g.npz", images(people(64 * 5, 1), 1, 2)[:, 0])
