@@ -20,8 +20,9 @@ from crypto.errors import ConcordatError
 from node.core import NodeCore
 from node.driver import CoreThread
 from node.logging import log
+from node.unfinished import Marks
 from protocol.statement_parts import NoPrivatePart
-from protocol.statements_records import LogFiller
+from protocol.statements_records import CADENCE, CadenceStated, LogFiller
 
 TICKS: Final = 60
 """How often in a window fillers may come."""
@@ -74,6 +75,27 @@ def next_multiple(size: int, group: int) -> int:
     return size // group * group + group
 
 
+def state_cadence(core: NodeCore) -> None:
+    """Say on the ledger which cadence this node keeps, unless its last word says so already."""
+    marks = Marks(core.state, CADENCE)
+    said = [(core.journal.find(exchange_id, CADENCE), exchange_id) for exchange_id in marks.open()]
+    last = max((found.index for found, _ in said if found is not None), default=None)
+    opened = None if last is None else core.journal.open(last)
+    seconds, entries = core.config.cadence_seconds, core.config.cadence_entries
+    held = opened.shared if opened is not None else None
+    # A ledger on which nothing was ever promised promises nothing.
+    before = (held.seconds, held.entries) if isinstance(held, CadenceStated) else (0, entries)
+    if before == (seconds, entries) or before[0] == seconds == 0:
+        return
+    exchange_id = marks.begin()
+    core.record(
+        CadenceStated(exchange_id=exchange_id, country=core.country, seconds=seconds, entries=entries),
+        NoPrivatePart(),
+    )
+    for _, earlier in said:
+        marks.end(earlier)
+
+
 class Cadence:
     """Keeps the cadence of one served node."""
 
@@ -86,9 +108,11 @@ class Cadence:
         self._number = -1
         self._task: asyncio.Task[None] | None = None
         self._failing = False
+        self._told = False
 
     async def start(self) -> None:
         """Bring the ledger to a multiple, also from one: what came while the node was not served is hidden so."""
+        await self._tell()
         if self._span_ms:
             await self._fill(next_multiple(self._core.journal.ledger.size, self._core.config.cadence_entries))
             self._task = asyncio.create_task(self._run())
@@ -106,6 +130,7 @@ class Cadence:
 
     async def _tick(self) -> float:
         """Do what is due now; milliseconds until more may be."""
+        await self._tell()
         core, tick_ms = self._core, self._span_ms / TICKS
         now_ms = await self._thread(core.clock)
         number, into_ms = divmod(now_ms, self._span_ms)
@@ -120,6 +145,16 @@ class Cadence:
         ticks_left = max(1, -int(-left_ms // tick_ms))
         await self._fill(ledger.size + self._window.early(ledger.size, ticks_left, self._below))
         return min(tick_ms, left_ms)
+
+    async def _tell(self) -> None:
+        """Say on the ledger which cadence is kept, before it is."""
+        if not self._told:
+            try:
+                await self._thread(state_cadence, self._core)
+            except ConcordatError as error:
+                log("the cadence could not be stated", level="warning", code=error.code)
+                return
+            self._told = True
 
     async def _fill(self, size: int) -> None:
         """Add fillers up to a size, one at a time, so that exchanges do not wait for all of them."""

@@ -117,7 +117,16 @@ class LogFiller(LocalPart):
     type: Literal["log.filler"] = "log.filler"
 
 
+class CadenceStated(LocalPart):
+    """From here on a served node brings this ledger to a multiple of ``entries`` every ``seconds``; 0 is not at all."""
+
+    type: Literal["cadence.stated"] = "cadence.stated"
+    seconds: Annotated[int, Field(ge=0, le=86_400)]
+    entries: Annotated[int, Field(ge=4, le=1024)]
+
+
 FILLER: Final = "log.filler"
+CADENCE: Final = "cadence.stated"
 FILLER_BASIS: Final = "filler"
 """Under this name the operator says how long the payloads of fillers are kept; they have no legal basis."""
 
@@ -128,5 +137,6 @@ RECORD_STATEMENTS: Final[dict[str, tuple[type[SharedPart], type[PrivatePart]]]] 
     "hold.released": (HoldReleased, Operated),
     "ledger.read": (LedgerRead, Reading),
     FILLER: (LogFiller, NoPrivatePart),
+    CADENCE: (CadenceStated, NoPrivatePart),
 }
 """The shared and private model of every statement type in this file."""

@@ -153,7 +153,8 @@ class AuditReport:
         dropped: Findings beyond the greatest number kept.
         unchecked: What was not checked, and why, in plain words.
         statements: How many statements of each type; empty without an auditor's key.
-        notices: What broke no rule and is shown all the same: successions, suspensions, missed quorums, clock steps.
+        notices: What broke no rule and is shown all the same: successions, suspensions, missed quorums, clock steps,
+            silence under a stated cadence.
         after_quorum: Entries after the newest checkpoint that the policy's quorum cosigned; None without one.
     """
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crypto.textforms import encode_base64
+from protocol.audit.cadence import cadence_counts
 from protocol.audit.claims import claim_counts
 from protocol.audit.entries import Entry, country_of
 from protocol.audit.registrations import key_counts
@@ -152,8 +153,8 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
     Returns:
         ``rows``, one for each month (UTC, of the first entry), direction (``asked`` or ``answered``), peer,
         modality and purpose; ``totals`` over all rows; ``statements`` by type, and apart from them ``fillers``;
-        ``keys`` as of ``key_counts``; ``trust`` as of ``trust_counts``, with ``after_quorum`` of the report;
-        ``completeness`` as of ``search``.
+        ``cadence`` as of ``cadence_counts``; ``keys`` as of ``key_counts``; ``trust`` as of ``trust_counts``, with
+        ``after_quorum`` of the report; ``completeness`` as of ``search``.
     """
     country = country_of(ledger.entries)
     exchanges: dict[bytes, list[Entry]] = {}
@@ -175,6 +176,7 @@ def statistics(ledger: AuditedLedger) -> dict[str, Any]:
             kind: count for kind, count in sorted(ledger.report.statements.items()) if kind != FILLER
         },
         "fillers": ledger.report.statements.get(FILLER, 0),
+        "cadence": cadence_counts(ledger.entries),
         "keys": key_counts(ledger.entries, country),
         "trust": trust_counts(ledger.entries) | {"after_quorum": ledger.report.after_quorum},
         "completeness": completeness(ledger),

@@ -12,6 +12,7 @@ from typing import Final
 
 from crypto.errors import ConcordatError
 from protocol.audit.answers import check_answers
+from protocol.audit.cadence import cadence_notices
 from protocol.audit.claims import check_claims
 from protocol.audit.entries import Entry, check_order, country_of, open_payloads, read_leaves
 from protocol.audit.predecessor import keys_before
@@ -123,7 +124,11 @@ def audit_ledger(given: LedgerInput) -> AuditedLedger:
         dropped=findings.dropped,
         unchecked=tuple(findings.unchecked),
         statements=dict(counts),
-        notices=(*_behind(policy, tree.quorum_size, after), *notices(entries)),
+        notices=(
+            *_behind(policy, tree.quorum_size, after),
+            *notices(entries),
+            *cadence_notices(entries),
+        ),
         after_quorum=after,
     )
     return AuditedLedger(report, tuple(entries), tree.whole, tree.leaves)

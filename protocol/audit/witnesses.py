@@ -1,7 +1,7 @@
-"""What a ledger says of trust: conflicts of peers' ledgers, successions, missed quorums, clock steps.
+"""What a ledger says of trust: conflicts of peers' ledgers, successions, missed quorums, clock steps, cadences.
 
-A conflict file convicts a peer, so it is a finding whose blame is the peer's. A succession, a missed quorum and a
-clock step broke no rule; they are notices, which every audit shows for ever.
+A conflict file convicts a peer, so it is a finding whose blame is the peer's. A succession, a missed quorum, a
+clock step and a cadence broke no rule; they are notices, which every audit shows for ever.
 
 Source: specs/ledger.md, sections "Conflicts", "Succession" and "Time".
 """
@@ -24,6 +24,7 @@ from protocol.audit.report import Findings, Rule
 from protocol.checkpoint import open_checkpoint
 from protocol.conflict import MAX_CONFLICT_BYTES, conflict_log, read_conflict, verify_conflict
 from protocol.log_policy import LogPolicy
+from protocol.statements_records import CadenceStated
 from protocol.statements_witness import (
     ClockStepped,
     LedgerSucceeded,
@@ -169,6 +170,10 @@ def _words(entry: Entry) -> str:
             return f"the quorum {said.quorum} is met again"
         case ClockStepped() as said:
             return f"the clock went back by {said.before_ms - said.after_ms} ms"
+        case CadenceStated() as said:
+            if not said.seconds:
+                return "no cadence is kept from here on"
+            return f"the cadence is {said.entries} entries every {said.seconds} s from here on"
         case _:
             return ""
 

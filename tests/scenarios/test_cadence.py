@@ -11,12 +11,13 @@ from nodes import World, ask, statements, until
 
 from node import records
 from node.audit_files import DirectoryReader
-from node.cadence import Below, Window
+from node.cadence import Below, Window, state_cadence
 from node.core import NodeCore
+from node.unfinished import Marks
 from protocol.audit.keys import parse_private
 from protocol.audit.search import Criteria, search, statistics
 from protocol.audit.verify import LedgerInput, audit_ledger
-from protocol.statements_records import FILLER
+from protocol.statements_records import CADENCE, FILLER, CadenceStated
 
 
 async def test_with_and_without_a_confirmation_the_next_window_ends_at_the_same_size(
@@ -97,7 +98,66 @@ async def test_a_cadence_that_is_switched_off_adds_nothing(tmp_path: Path) -> No
     world = World(tmp_path)
     async with world.daemon("CL") as cl:
         await asyncio.sleep(0.2)
-        assert FILLER not in statements(cl.core)
+        assert not {FILLER, CADENCE} & set(statements(cl.core))
+
+
+async def test_the_ledger_says_which_cadence_is_kept_and_when_that_changes(tmp_path: Path) -> None:
+    world = World(tmp_path, cadence_seconds=86_400)
+    config = world.directories["CL"] / "node.toml"
+    told = []
+    for now, before in (
+        (86_400, 86_400),
+        (86_400, 86_400),
+        (3_600, 86_400),
+        (0, 3_600),
+        (0, 0),
+        (3_600, 0),
+    ):
+        old, new = (f"cadence_seconds = {seconds}\n" for seconds in (before, now))
+        assert old in config.read_text()
+        config.write_text(config.read_text().replace(old, new))
+        async with world.daemon("CL", warm=False) as cl:
+            said = statements(cl.core)
+            assert said.index(CADENCE) < said.index(FILLER)
+            told.append([one.seconds for one in _shared(cl.core) if isinstance(one, CadenceStated)])
+    assert told == [
+        [86_400],
+        [86_400],
+        [86_400, 3_600],
+        [86_400, 3_600, 0],
+        [86_400, 3_600, 0],
+        [86_400, 3_600, 0, 3_600],
+    ]
+    with NodeCore.open(world.directories["CL"]) as core:
+        names = [one.exchange_id for one in _shared(core) if isinstance(one, CadenceStated)]
+        assert len(set(names)) == 4, "of a random exchange each, as every entry of no exchange"
+        assert Marks(core.state, CADENCE).open() == names[-1:]
+
+
+async def test_a_cadence_that_could_not_be_stated_is_stated_at_the_next_tick(tmp_path: Path) -> None:
+    world = World(tmp_path, cadence_seconds=1)
+    with NodeCore.open(world.directories["CL"]) as core:
+        scratch = core.paths.ledger / "scratch"
+    hidden = scratch.with_name("away")
+    refused = state_cadence
+    tried = []
+
+    def hide(core: NodeCore) -> None:
+        if not tried:
+            scratch.rename(hidden)
+        tried.append(core)
+        try:
+            refused(core)
+        finally:
+            if hidden.exists():
+                hidden.rename(scratch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("node.cadence.state_cadence", hide)
+        async with world.daemon("CL", warm=False) as cl:
+            await until(lambda: CADENCE in statements(cl.core))
+            assert statements(cl.core).count(CADENCE) == 1
+            assert len(tried) == 2
 
 
 async def test_a_disk_that_refuses_fillers_does_not_stop_the_node(tmp_path: Path) -> None:

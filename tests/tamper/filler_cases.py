@@ -22,6 +22,10 @@ def _filler(number: int, country: str = "US") -> r.LogFiller:
     return r.LogFiller(exchange_id=bytes([number]) * 16, country=country)
 
 
+def _stated(number: int, country: str = "US") -> r.CadenceStated:
+    return r.CadenceStated(exchange_id=bytes([number]) * 16, country=country, seconds=60, entries=16)
+
+
 def cases() -> Cases:
     """Every family of this file."""
     yield from _places()
@@ -47,6 +51,11 @@ def _places() -> Cases:
             [(Rule.FILLER, 2), (Rule.FILLER, 3)],
         ),
         ("before an exchange", [(own, NONE), (intent(1), REQUESTED)], [(Rule.FILLER, 2)]),
+        ("beside a stated cadence", [(_stated(1), NONE), (_filler(2), NONE)], []),
+        ("under the id of a stated cadence", [(_stated(1), NONE), (_filler(1), NONE)], [(Rule.FILLER, 2)]),
+        ("a cadence stated twice under one id", [(_stated(1), NONE)] * 2, [(Rule.REPEATED_STATEMENT, 2)]),
+        ("a cadence stated twice", [(_stated(1), NONE), (_stated(2), NONE)], []),
+        ("a cadence of another country", [(_stated(1, "CO"), NONE)], [(Rule.FOREIGN_STATEMENT, 1)]),
         ("that shares the id of a reading", [(read, reading), (_filler(1), NONE)], [(Rule.FILLER, 2)]),
         ("twice under one id", [(_filler(1), NONE), (_filler(1), NONE)], [(Rule.REPEATED_STATEMENT, 2)]),
     ):

@@ -280,6 +280,7 @@ def _kept() -> list[s.Statement]:
             r.Reading(reader="auditor-1", key=bytes([3]) * 32, purpose="lawfulness-check"),
         ),
         s.Statement(r.LogFiller(**local), s.NoPrivatePart()),
+        s.Statement(r.CadenceStated(**local, seconds=3600, entries=16), s.NoPrivatePart()),
     ]
 
 
