@@ -99,9 +99,12 @@ typedef struct {
     const kernel_prime *rows, *plain; /* the primes; t */
     size_t levels, n, scale, baby, giants;
     const uint32_t *places; /* slot -> place in the transform modulo t */
-    int32_t *coefficients;  /* scratch: [baby][N] */
+    int32_t *coefficients;  /* scratch: [n][N] */
     uint64_t *scratch;      /* [baby][WIDTH] */
 } kernel_encoding;
+
+/* Words of a block at one prime. */
+static size_t prime_words(const kernel_encoding *e) { return e->n * degree_of(e->rows); }
 
 /* The diagonals of one giant step as plaintexts: coefficients between -t/2 and t/2. */
 static void diagonals(const kernel_encoding *e, const int8_t *templates, size_t giant)
@@ -118,84 +121,84 @@ static void diagonals(const kernel_encoding *e, const int8_t *templates, size_t 
     }
     for (size_t j = 0; j < e->baby; j++) {
         uint64_t *x = e->scratch + j * width;
-        int32_t *out = e->coefficients + j * degree;
+        int32_t *out = e->coefficients + (shift + j) * degree;
         kernel_use->inverse(e->plain, x);
         for (size_t i = 0; i < degree; i++)
             out[i] = (int32_t)((int64_t)x[i] - (x[i] > t / 2 ? (int64_t)t : 0));
     }
 }
 
-/* The same, transformed at one prime, in the scratch area. */
-static void transformed(const kernel_encoding *e, size_t prime)
+static void all_diagonals(const kernel_encoding *e, const int8_t *templates)
+{
+    for (size_t giant = 0; giant < e->giants; giant++)
+        diagonals(e, templates, giant);
+}
+
+/* All diagonals transformed at one prime, where the sums read them. */
+static void encode_prime(const kernel_encoding *e, size_t prime, uint64_t *block)
 {
     const kernel_prime *p = row(e->rows, prime);
-    for (size_t j = 0; j < e->baby; j++) {
-        kernel_use->lift(p, e->coefficients + j * degree_of(p), e->scratch + j * width_of(p));
-        kernel_use->forward(p, e->scratch + j * width_of(p));
+    size_t degree = degree_of(p), width = width_of(p), step = e->baby * LANE;
+    for (size_t giant = 0; giant < e->giants; giant++) {
+        for (size_t j = 0; j < e->baby; j++) {
+            kernel_use->lift(p, e->coefficients + (giant * e->baby + j) * degree, e->scratch + j * width);
+            kernel_use->forward(p, e->scratch + j * width);
+        }
+        for (size_t line = 0; line < degree / LANE; line++) {
+            uint64_t *out = block + (line * e->giants + giant) * step;
+            for (size_t j = 0; j < e->baby; j++)
+                memcpy(out + j * LANE, e->scratch + j * width + line * LANE, LANE * sizeof(uint64_t));
+        }
     }
+}
+
+/* The place of the first partial sum of a prime: [giant step][half][prime][N]. */
+static uint64_t *partial_of(uint64_t *partials, const kernel_encoding *e, size_t half, size_t prime)
+{
+    return partials + (half * e->levels + prime) * degree_of(e->rows);
+}
+
+/* Partial sums of all giant steps at one prime, for several probes at once. */
+static void sums_prime(const kernel_encoding *e, size_t prime, const uint64_t *block, size_t probes,
+                       const uint64_t *const *rotations, uint64_t *const *partials)
+{
+    size_t lines = degree_of(e->rows) / LANE, step = e->baby * LANE;
+    for (size_t line = 0; line < lines; line++)
+        for (size_t i = 0; i < probes; i++) {
+            const uint64_t *probe = rotations[i] + (prime * lines + line) * 2 * step;
+            kernel_sums s = {.vectors = e->giants, .count = e->baby,
+                             .a_vector = step, .a_term = LANE, .b_vector = 0, .b_term = LANE,
+                             .out_vector = 2 * e->levels * degree_of(e->rows),
+                             .a = block + line * e->giants * step, .b = {probe, probe + step},
+                             .out = {partial_of(partials[i], e, 0, prime) + line * LANE,
+                                     partial_of(partials[i], e, 1, prime) + line * LANE}};
+            kernel_use->sums(row(e->rows, prime), &s);
+        }
 }
 
 void concordat_encode(const kernel_encoding *e, const int8_t *templates, uint64_t *block)
 {
-    size_t lines = degree_of(e->rows) / LANE, width = width_of(e->rows), step = e->baby * LANE;
-    for (size_t giant = 0; giant < e->giants; giant++) {
-        diagonals(e, templates, giant);
-        for (size_t prime = 0; prime < e->levels; prime++) {
-            transformed(e, prime);
-            for (size_t line = 0; line < lines; line++) {
-                uint64_t *out = block + ((prime * lines + line) * e->giants + giant) * step;
-                for (size_t j = 0; j < e->baby; j++)
-                    memcpy(out + j * LANE, e->scratch + j * width + line * LANE, LANE * sizeof(uint64_t));
-            }
-        }
-    }
+    all_diagonals(e, templates);
+    for (size_t prime = 0; prime < e->levels; prime++)
+        encode_prime(e, prime, block + prime * prime_words(e));
 }
 
-/* The place of a partial sum: [giant step][half][prime][N]. */
-static uint64_t *partial_of(uint64_t *partials, const kernel_encoding *e, size_t giant, size_t half, size_t prime)
-{
-    return partials + ((giant * 2 + half) * e->levels + prime) * degree_of(e->rows);
-}
-
-/* Partial sums of all giant steps, for several probes at once, of a block that is kept. */
+/* Partial sums of a block that is kept. */
 void concordat_sums(const kernel_encoding *e, const uint64_t *block, size_t probes, const uint64_t *const *rotations,
                     uint64_t *const *partials)
 {
-    size_t lines = degree_of(e->rows) / LANE, step = e->baby * LANE;
     for (size_t prime = 0; prime < e->levels; prime++)
-        for (size_t line = 0; line < lines; line++)
-            for (size_t i = 0; i < probes; i++) {
-                size_t place = prime * lines + line;
-                const uint64_t *probe = rotations[i] + place * 2 * step;
-                kernel_sums s = {.vectors = e->giants, .count = e->baby,
-                                 .a_vector = step, .a_term = LANE, .b_vector = 0, .b_term = LANE,
-                                 .out_vector = 2 * e->levels * degree_of(e->rows),
-                                 .a = block + place * e->giants * step, .b = {probe, probe + step},
-                                 .out = {partial_of(partials[i], e, 0, 0, prime) + line * LANE,
-                                         partial_of(partials[i], e, 0, 1, prime) + line * LANE}};
-                kernel_use->sums(row(e->rows, prime), &s);
-            }
+        sums_prime(e, prime, block + prime * prime_words(e), probes, rotations, partials);
 }
 
-/* The same of a block that is not kept: each diagonal is encoded, used for all probes, and forgotten. */
-void concordat_sums_once(const kernel_encoding *e, const int8_t *templates, size_t probes,
+/* The same of a block that is not kept: it is encoded prime by prime, in memory for one. */
+void concordat_sums_once(const kernel_encoding *e, const int8_t *templates, uint64_t *one_prime, size_t probes,
                          const uint64_t *const *rotations, uint64_t *const *partials)
 {
-    size_t lines = degree_of(e->rows) / LANE, step = e->baby * LANE;
-    for (size_t giant = 0; giant < e->giants; giant++) {
-        diagonals(e, templates, giant);
-        for (size_t prime = 0; prime < e->levels; prime++) {
-            transformed(e, prime);
-            for (size_t i = 0; i < probes; i++) {
-                const uint64_t *probe = rotations[i] + prime * lines * 2 * step;
-                kernel_sums s = {.vectors = lines, .count = e->baby,
-                                 .a_vector = LANE, .a_term = width_of(e->rows), .b_vector = 2 * step, .b_term = LANE,
-                                 .out_vector = LANE, .a = e->scratch, .b = {probe, probe + step},
-                                 .out = {partial_of(partials[i], e, giant, 0, prime),
-                                         partial_of(partials[i], e, giant, 1, prime)}};
-                kernel_use->sums(row(e->rows, prime), &s);
-            }
-        }
+    all_diagonals(e, templates);
+    for (size_t prime = 0; prime < e->levels; prime++) {
+        encode_prime(e, prime, one_prime);
+        sums_prime(e, prime, one_prime, probes, rotations, partials);
     }
 }
 

@@ -92,7 +92,7 @@ def loaded(path: Path) -> Any:
         "transform": [pointer, size, pointer, pointer],
         "encode": [pointer, pointer, pointer],
         "sums": [pointer, pointer, size, pointer, pointer],
-        "sums_once": [pointer, pointer, size, pointer, pointer],
+        "sums_once": [pointer, pointer, pointer, size, pointer, pointer],
         "place": [pointer, pointer, size, pointer],
         "rotate": [pointer, pointer, pointer, pointer, pointer],
         "product": [pointer, pointer, pointer, pointer],

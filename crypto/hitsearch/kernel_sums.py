@@ -68,8 +68,14 @@ class BlockSums:
         encoding, _spare = self._encoding()
         entries = self._templates(templates)
         partials, sources, targets = self._many(rotations)
+        one_prime = aligned(self.block_shape[1:])
         library().concordat_sums_once(
-            ctypes.byref(encoding), entries.ctypes.data, len(rotations), sources, targets
+            ctypes.byref(encoding),
+            entries.ctypes.data,
+            one_prime.ctypes.data,
+            len(rotations),
+            sources,
+            targets,
         )
         return partials
 
@@ -96,7 +102,7 @@ class BlockSums:
     def _encoding(self) -> tuple[Encoding, Any]:
         """What C wants to know of the plan, and the memory that it points to."""
         plan = self.plan
-        coefficients = aligned((plan.baby_steps, self.degree), np.int32)
+        coefficients = aligned((plan.profile.n, self.degree), np.int32)
         spare = scratch(self.degree, plan.baby_steps)
         parts = Encoding(
             self._kernel.rows.ctypes.data,

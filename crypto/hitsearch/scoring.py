@@ -94,21 +94,14 @@ class KernelEngine:
         self, probes: Sequence[Any], block: EncodedBlock | Templates, observe: Observer
     ) -> list[Words]:
         observe("diagonals and products")
-        partials = self._partials(list(probes), block)
+        if isinstance(block, EncodedBlock):
+            if block.words is None:
+                raise ValueError("a block that SEAL encoded is not for the kernel")
+            partials = self._sums.sums(list(probes), block.words)
+        else:
+            partials = self._sums.sums_once(list(probes), block)
         observe("giant steps")
         return [self._sums.total(one, self._giant) for one in partials]
-
-    def _partials(self, probes: list[Words], block: EncodedBlock | Templates) -> list[Words]:
-        if not isinstance(block, EncodedBlock):
-            # Line by line is leaner for one probe; for several, their rotations would be read again for each line
-            return (
-                self._sums.sums_once(probes, block)
-                if len(probes) == 1
-                else self._sums.sums(probes, self._sums.encode(block))
-            )
-        if block.words is None:
-            raise ValueError("a block that SEAL encoded is not for the kernel")
-        return self._sums.sums(probes, block.words)
 
 
 class SealEngine:
