@@ -17,7 +17,6 @@ from aiohttp import web
 
 from crypto.errors import ConcordatError, LocalFault, PeerFault
 from node.answering import Answering
-from node.asking import LENGTH_BYTES
 from node.auditor_routes import AuditorRoutes
 from node.claim_routes import ClaimRoutes
 from node.claims_taken import ClaimsTaken
@@ -29,6 +28,7 @@ from node.key_routes import KeyRoutes, read_body, seen_size
 from node.listening import Listener
 from node.logging import log
 from node.peer import CHUNK, MEDIA_TYPE
+from node.query_requests import LENGTH_BYTES
 from node.registrar import Registrar
 from node.tls import server_context
 from node.trust import say_who_is_alone, settle_conflicts

@@ -15,12 +15,12 @@ from aiohttp import web
 from forger import Forger, verdict
 from nodes import World
 
-from node import asking as asking_side
-from node import key_routes, listening
-from node.asking import LENGTH_BYTES, Asking
+from node import answer_opening, key_routes, listening
+from node.answer_opening import AnswerOpening
 from node.bodies import Bodies, Kind
 from node.daemon import Daemon
 from node.peer import Reply
+from node.query_requests import LENGTH_BYTES
 from protocol.claims import unpack_hits
 from protocol.exchange.commands import OpenAnswer
 from protocol.exchange.events import AnswerOpened
@@ -66,7 +66,7 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(
 ) -> None:
     """The responder alone says how many blocks its answer has."""
     at_once, size = 4, 10
-    monkeypatch.setattr(asking_side, "OPEN_AT_ONCE", at_once * size)
+    monkeypatch.setattr(answer_opening, "OPEN_AT_ONCE", at_once * size)
     bodies, count = Bodies(tmp_path), 3 * at_once + 1
     name = bodies.put(Kind.ANSWER, bytes(size * count))
     pieces: list[int] = []
@@ -82,20 +82,16 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(
         pieces.append(len(blocks))
         return [[(0, 7), (1, 8)] for _ in blocks]
 
-    request = SimpleNamespace(profile=b"", evaluation_keys=b"", answer_block_bytes=size, responder="US")
-    session = SimpleNamespace(record=SimpleNamespace(request=request))
-    asking: Any = SimpleNamespace(
-        thread=thread,
-        store=SimpleNamespace(get=lambda _: session),
-        core=SimpleNamespace(
-            profiles=SimpleNamespace(named=lambda _: SimpleNamespace(search=None)),
-            config=SimpleNamespace(max_hits=2 * count),
-        ),
-        _secret_of=secret_of,
-        _bodies=bodies,
-        _engine=SimpleNamespace(open_answer=open_answer),
+    request: Any = SimpleNamespace(profile=b"", evaluation_keys=b"", answer_block_bytes=size, responder="US")
+    core: Any = SimpleNamespace(
+        profiles=SimpleNamespace(named=lambda _: SimpleNamespace(search=None)),
+        config=SimpleNamespace(max_hits=2 * count),
+        bodies=bodies,
     )
-    opened = await Asking._open_answer(asking, b"", OpenAnswer(bytes(16), name, count))
+    engine: Any = SimpleNamespace(open_answer=open_answer)
+    registering: Any = SimpleNamespace(secret_of=secret_of)
+    opening = AnswerOpening(core, thread, engine, registering)  # type: ignore[arg-type]
+    opened = await opening.open(OpenAnswer(bytes(16), name, count), request)
     hits = [(block, slot, slot + 7) for block in range(count) for slot in range(2)]
     assert isinstance(opened, AnswerOpened)
     assert opened.hits == 2 * count

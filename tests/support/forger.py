@@ -16,10 +16,10 @@ from crypto.errors import ConcordatError
 from crypto.hitsearch.parameters import plan_for
 from crypto.hitsearch.plain import PlainRequester
 from crypto.signing import SigningKey
-from node.asking import frame_query
 from node.core import NodeCore
 from node.peer import PeerClient, Reply
 from node.profiles import builtin
+from node.query_requests import frame_query
 from protocol.checkpoint import open_checkpoint
 from protocol.messages import (
     Decision,
