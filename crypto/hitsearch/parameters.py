@@ -238,5 +238,5 @@ def plan_for(profile: SearchProfile) -> Plan:
 
 
 def baby_steps_for(n: int) -> int:
-    """The divisor of n near its square root, a power of two: 16 for n = 128 and n = 256."""
-    return 1 << ((n.bit_length()) // 2)
+    """Rotations of a probe that are computed once a query; twice as many leave half as many to each block."""
+    return min(n // 2, 32)
