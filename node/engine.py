@@ -127,10 +127,13 @@ class Engine:
         await asyncio.gather(*(slot.call(worker.ping) for slot in self._slots))
 
     async def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers; who waits for one gets ``WorkerLost``."""
+        if self._closed:
+            return
         self._closed = True
         for piece in self._lanes.clear():
-            piece.result.cancel()
+            if not piece.is_dropped:
+                piece.result.set_exception(WorkerLost("the engine has stopped"))
         await asyncio.gather(*(slot.close() for slot in self._slots))
         await asyncio.gather(*self._running, return_exceptions=True)
         self._shelf.close()

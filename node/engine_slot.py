@@ -47,6 +47,8 @@ class Slot:
         return None if process is None else process.pid
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._closed:
+            raise WorkerLost("the engine has stopped")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._call, function, arguments)
 

@@ -47,7 +47,7 @@ class Lanes(Generic[P]):
     """The queue.
 
     Args:
-        room: Memory for jobs that have started: more of them wait until one ends, but one always runs.
+        room: Memory for jobs that have started: more of them wait, in their turn, until one ends, but one always runs.
     """
 
     def __init__(self, room: int) -> None:
@@ -62,9 +62,12 @@ class Lanes(Generic[P]):
         self._size[job] = size
 
     def end(self, job: Hashable) -> None:
-        """No piece of the job is left."""
+        """The job is over: nobody waits for what is left of it, and nothing of it stays here."""
         self._size.pop(job, None)
         self._started.discard(job)
+        for lane in self._lanes.values():
+            if any(piece.is_dropped for piece in lane.pieces):
+                lane.pieces = deque(piece for piece in lane.pieces if not piece.is_dropped)
 
     def add(self, piece: P) -> None:
         """Put a piece at the end of its lane."""
@@ -78,7 +81,14 @@ class Lanes(Generic[P]):
         for lane in self._lanes.values():
             while lane.pieces and lane.pieces[0].is_dropped:
                 lane.pieces.popleft()
-        ready = {name: lane for name, lane in self._lanes.items() if lane.pieces and self._may_start(lane)}
+        waiting = {name: lane for name, lane in self._lanes.items() if lane.pieces}
+        # Who waits for room is passed by what has started, but not by a new job of somebody who has had more.
+        first = min((lane.had for lane in waiting.values() if not self._has_room(lane)), default=None)
+        ready = {
+            name: lane
+            for name, lane in waiting.items()
+            if self._goes_on(lane) or (self._has_room(lane) and (first is None or lane.had <= first))
+        }
         if not ready:
             return None
         fair = [name for name in ready if name not in (FIRST, IDLE)]
@@ -95,9 +105,14 @@ class Lanes(Generic[P]):
             self._started.add(piece.job)
         return piece
 
-    def _may_start(self, lane: _Lane[P]) -> bool:
+    def _goes_on(self, lane: _Lane[P]) -> bool:
+        """Whether the lane's next piece begins no job."""
         job = lane.pieces[0].job
-        if job is None or job in self._started or not self._started:
+        return job is None or job in self._started
+
+    def _has_room(self, lane: _Lane[P]) -> bool:
+        job = lane.pieces[0].job
+        if self._goes_on(lane) or not self._started:
             return True
         return sum(self._size[one] for one in (*self._started, job)) <= self._room
 

@@ -85,3 +85,43 @@ def test_work_without_a_job_does_not_wait_for_room() -> None:
     for piece in (Work("US", 1), Work("CL", 2), Work(FIRST), Work("own")):
         lanes.add(piece)
     assert taken(lanes) == [FIRST, "US", "own"]
+
+
+def test_a_large_job_is_not_passed_over_for_ever_by_small_ones() -> None:
+    """Two peers whose small jobs overlap must not keep the memory from being free for a third peer's large one."""
+    lanes: Lanes[Work] = Lanes(10)
+    left: dict[Hashable, int] = {}
+    for number in range(40):
+        left[number] = 2 if number == 1 else 4
+        lanes.begin(number, 5)
+        for _ in range(left[number]):
+            lanes.add(Work(("US", "CL")[number % 2], number))
+    taken(lanes, 2)
+    left[0], left[1] = 3, 1
+    lanes.begin("large", 8)
+    lanes.add(Work("PE", "large"))
+    order: list[Hashable] = []
+    while "PE" not in order and (piece := lanes.take()) is not None:
+        order.append(piece.lane)
+        left[piece.job] = left.get(piece.job, 1) - 1
+        if not left[piece.job]:
+            lanes.end(piece.job)
+    assert order.index("PE") <= 5, "it waits for what had started, and for nothing more"
+
+
+def test_what_a_job_that_ended_has_queued_goes_with_it() -> None:
+    """A peer that opens queries behind a long one and calls them off must not fill the memory with them."""
+    lanes: Lanes[Work] = Lanes(100)
+    lanes.begin("long", 1)
+    long = [Work("US", "long") for _ in range(3)]
+    for piece in long:
+        lanes.add(piece)
+    for number in range(50):
+        lanes.begin(number, 1)
+        dropped = [Work("US", number) for _ in range(20)]
+        for piece in dropped:
+            lanes.add(piece)
+        for piece in dropped:
+            piece.is_dropped = True
+        lanes.end(number)
+    assert lanes.clear() == long
