@@ -86,8 +86,8 @@ class Asking(Driver[RequesterSession]):
         peer = request.responder
         await self.thread(self._require_standing, peer)
         if agreement is not None and await self.thread(self._allowed, request, agreement):
-            offers = self._registering.offers
-            wanted = await self.thread(offers.target_of, agreement, probe.profile.digest)
+            target_of = self._registering.own_keys.target_of
+            wanted = await self.thread(target_of, agreement, probe.profile.digest)
             keys = await self._registering.keys_for(wanted, report)
             request = request.model_copy(update={"evaluation_keys": keys.hash})
         key = request.exchange_id

@@ -14,16 +14,14 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from crypto.hitsearch.parameters import plan_for
-from crypto.profiles import SearchProfile
 from node.core import NodeCore
 from node.errors import BadConfig
-from node.key_state import ASKING, KeysRow, KeyState, RegistrationRow, Target
+from node.key_state import ASKING, KeysRow, KeyState, RegistrationRow
 from node.logging import log
+from node.own_keys import Wanted, secret_place
 from node.state import FoundConflict, SeenHead
 from node.trust import settle_conflicts
 from protocol import limits
-from protocol.agreement import Agreement
 from protocol.conflict import read_conflict
 from protocol.errors import EvidenceRejected
 from protocol.exchange.registrations import SecondChallenge, Told, verify_told
@@ -35,10 +33,8 @@ from protocol.registration import (
     KeySubmission,
     RegistrationStatus,
     accepted,
-    epoch_at,
     failed,
     offered,
-    open_epochs,
     opened,
     read_challenge,
     read_decision,
@@ -49,8 +45,6 @@ from protocol.seen_by import UnseenCheckpoint
 from protocol.statements_keys import Secret
 
 OFFERING, OPENING, FAILED, REGISTERED = "offering", "opening", "failed", "registered"
-SECRETS_KEPT_MS = limits.ANSWER_PERIOD + limits.FETCH_PERIOD + limits.REPORT_PERIOD
-"""After the epoch an answer may still have to be opened."""
 
 
 class OfferRecord(Model):
@@ -64,17 +58,6 @@ class OfferRecord(Model):
     opening: EnvelopeBytes | None = None
     decision: EnvelopeBytes | None = None
     delivered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Keys that are wanted, and under which agreement and profile they are offered."""
-
-    target: Target
-    agreement: bytes
-    profile: bytes
-    search: SearchProfile
-    sets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,69 +100,6 @@ class Offers:
     def __init__(self, core: NodeCore) -> None:
         self._core = core
         self.keys = KeyState(core.state)
-
-    # What is wanted
-
-    def target_of(self, agreement: Agreement, profile: bytes, epoch: int | None = None) -> Wanted:
-        """The keys that a query under an agreement and profile needs now, or in another epoch."""
-        fields = agreement.fields
-        peer = next(country for country in agreement.countries if country != self._core.country)
-        search = self._core.profiles.named(profile).search
-        days = fields.key_epoch_days
-        if epoch is None:
-            epoch = epoch_at(self._core.clock(), days)
-        target = Target(peer, plan_for(search).identifier, days, epoch)
-        return Wanted(target, agreement.digest, profile, search, fields.key_sets)
-
-    def wanted(self) -> list[Wanted]:
-        """What queries may need now and shortly, and what is not registered."""
-        core, now_ms = self._core, self._core.clock()
-        found: dict[Target, Wanted] = {}
-        for peer in sorted(core.roster.peers):
-            if core.suspension(peer):
-                continue
-            for agreement in core.agreements.with_peer(peer):
-                fields = agreement.fields
-                if not fields.not_before_ms <= now_ms < fields.not_after_ms:
-                    continue
-                for grant in fields.grants:
-                    if grant.requester != core.country:
-                        continue
-                    for epoch in open_epochs(now_ms, fields.key_epoch_days):
-                        try:
-                            one = self.target_of(agreement, grant.profile_digest, epoch)
-                        except BadConfig:
-                            continue  # a profile that this node does not know yet: nobody can ask under it
-                        if one.target.end_ms - fields.not_after_ms < one.target.epoch_days * limits.DAY:
-                            found.setdefault(one.target, one)
-        return [one for one in found.values() if self.in_use(one) is None and self._may(one)]
-
-    def _may(self, wanted: Wanted) -> bool:
-        return self.current(wanted) is not None or self.may_offer(wanted)
-
-    def may_offer(self, wanted: Wanted) -> bool:
-        """Whether the peer would still take an offer for this plan and epoch."""
-        return self.keys.count(ASKING, wanted.target) < limits.MAX_KEY_OFFERS
-
-    def in_use(self, wanted: Wanted) -> KeysRow | None:
-        """The keys in use, if they were one of as many sets as the agreement asks for."""
-        return self.keys.keys_for(ASKING, wanted.target, wanted.sets)
-
-    def secret_of(self, key_hash: bytes, peer: str) -> bytes | None:
-        """The secret of keys of ours; None if they are unknown or their epoch is long over."""
-        row = self.keys.keys(ASKING, key_hash, peer)
-        if row is None or not row.sealed_secret:
-            return None
-        return self._core.open_sealed(_secret_place(key_hash), row.sealed_secret)
-
-    def forget(self) -> None:
-        """Delete the secrets of epochs that are over and of which no answer is awaited any more."""
-        now_ms = self._core.clock()
-        for row in self.keys.all_keys(ASKING):
-            if now_ms > row.target.end_ms + SECRETS_KEPT_MS:
-                self.keys.forget_keys(row)
-
-    # Registrations under way
 
     def open_targets(self) -> list[Wanted]:
         """What was begun and is not over."""
@@ -336,7 +256,7 @@ class Offers:
         assert record.opening is not None
         now_ms, offer = core.clock(), read_offer(record.offer)
         core.append(accepted(record.offer, record.opening, at.kept_secret), now_ms)
-        sealed = core.seal(_secret_place(at.kept_hash), at.kept_secret)
+        sealed = core.seal(secret_place(at.kept_hash), at.kept_secret)
         keys = KeysRow(ASKING, at.kept_hash, at.row.target, len(offer.sets), now_ms, sealed)
         self._put(at, REGISTERED, keys=keys)
         return None
@@ -371,10 +291,6 @@ class Offers:
 
 def _place(name: bytes) -> bytes:
     return b"registration/q/" + name
-
-
-def _secret_place(key_hash: bytes) -> bytes:
-    return b"query-key/" + key_hash
 
 
 def _head(peer: str, entry: Any, now_ms: int) -> SeenHead:

@@ -29,7 +29,8 @@ from node.errors import (
 )
 from node.key_state import KeysRow, Target
 from node.logging import log
-from node.offers import Offers, Open, Wanted
+from node.offers import Offers, Open
+from node.own_keys import OwnKeys, Wanted
 from node.peer import PeerClient, Reply
 from node.quorum import Quorum
 from protocol import limits
@@ -102,6 +103,7 @@ class Registering:
         self._engine = engine
         self._client = client
         self._quorum = quorum
+        self.own_keys = OwnKeys(core)
         self.offers = Offers(core)
         self._works: dict[Target, Work] = {}
         self._changed = asyncio.Event()
@@ -143,7 +145,7 @@ class Registering:
         """
         loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
         while True:
-            row = await self._thread(self.offers.in_use, wanted)
+            row = await self._thread(self.own_keys.in_use, wanted)
             if row is not None:
                 return row
             if await self._thread(self.core.suspension, wanted.target.peer):
@@ -159,7 +161,7 @@ class Registering:
             changed = asyncio.create_task(self._changed.wait())
             await asyncio.wait({work.task, changed}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
-            if work.task.done() and await self._thread(self.offers.in_use, wanted) is None:
+            if work.task.done() and await self._thread(self.own_keys.in_use, wanted) is None:
                 raise KeysNotRegistered(
                     f"keys are not registered with {work.wanted.target.peer}: {work.problem or 'no offer is left'}"
                 )
@@ -169,9 +171,9 @@ class Registering:
     async def _look_ahead(self) -> None:
         while True:
             try:
-                await self._thread(self.offers.forget)
+                await self._thread(self.own_keys.forget)
                 if self.core.config.register_ahead:
-                    for wanted in await self._thread(self.offers.wanted):
+                    for wanted in await self._thread(self.own_keys.wanted):
                         self._ensure(wanted)
             except ConcordatError as error:
                 log("keys are not looked after", level="error", code=error.code)
@@ -239,7 +241,7 @@ class Registering:
 
     async def _offer(self, work: Work) -> Open:
         """Make the sets, and store them with their secrets before anybody hears of them."""
-        if not await self._thread(self.offers.may_offer, work.wanted):
+        if not await self._thread(self.own_keys.may_offer, work.wanted):
             self._say(work, work.step, problem="too-many-offers")
             raise _Ended
         sets = work.wanted.sets
@@ -299,7 +301,7 @@ class Registering:
 
     async def secret_of(self, evaluation_keys: bytes, peer: str) -> bytes:
         """The secret of keys of ours; raises ``BadCiphertext`` when they are gone."""
-        secret = await self._thread(self.offers.secret_of, evaluation_keys, peer)
+        secret = await self._thread(self.own_keys.secret_of, evaluation_keys, peer)
         if secret is None:
             raise BadCiphertext("the query keys of this exchange are gone")
         return secret

@@ -20,10 +20,12 @@ from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
 from node.errors import TooBusy
+from node.key_decisions import KeyDecisions, search_under
 from node.key_state import ANSWERING
 from node.logging import log
 from node.quorum import Quorum
 from node.taken import Taken
+from node.taken_records import TakenRecords
 from protocol.messages import Progress
 from protocol.registration import KeyOffer, RefusedFor, opened_sets, read_offer, read_opening
 
@@ -54,7 +56,9 @@ class Registrar:
         self._engine = engine
         self._quorum = quorum
         self._registered = registered
-        self.taken = Taken(core)
+        self.records = TakenRecords(core)
+        self.decisions = KeyDecisions(core, self.records)
+        self.taken = Taken(core, self.records, self.decisions)
         self._checks: set[asyncio.Task[None]] = set()
         self._progress: dict[bytes, Progress] = {}
         self._uploading: set[str] = set()
@@ -64,7 +68,7 @@ class Registrar:
 
     async def start(self) -> None:
         """Take up what a stop or a crash left open, and look now and then for what is over."""
-        await self._thread(self.taken.sweep)
+        await self._thread(self.decisions.sweep)
         await self._look_at_all()
         self._sweeper = asyncio.create_task(self._sweep_now_and_then())
 
@@ -139,7 +143,7 @@ class Registrar:
     # The check
 
     async def _look_at_all(self) -> None:
-        for row in await self._thread(lambda: self.taken.keys.registrations(ANSWERING, only_open=True)):
+        for row in await self._thread(lambda: self.records.keys.registrations(ANSWERING, only_open=True)):
             self._begin_check(row.exchange_id)
 
     def _begin_check(self, name: bytes) -> None:
@@ -158,24 +162,24 @@ class Registrar:
             self._progress.pop(name, None)
 
     async def _check_in_turn(self, name: bytes) -> None:
-        row = await self._thread(self.taken.keys.registration, ANSWERING, name)
+        row = await self._thread(self.records.keys.registration, ANSWERING, name)
         if row is None or not row.is_open:
             return
-        record = await self._thread(self.taken.record, row)
+        record = await self._thread(self.records.record, row)
         if record.decision is None:
             if record.opening is None:
                 return
             offer, opening = read_offer(record.offer), read_opening(record.opening)
             sets = opened_sets(offer, opening)
             if not sets:
-                await self._thread(self.taken.store_decision, row, record, "opening-incomplete", 0)
+                await self._thread(self.decisions.store, row, record, "opening-incomplete", 0)
             elif await self._thread(self.taken.has_keys, row.target.peer, offer.sets[opening.kept]):
                 reason, index, compute_ms = await self._make_again(name, offer, sets)
                 record = record.model_copy(update={"compute_ms": compute_ms})
-                await self._thread(self.taken.store_decision, row, record, reason, index)
+                await self._thread(self.decisions.store, row, record, reason, index)
             else:
                 return
-        await self._thread(self.taken.finish, row.exchange_id)
+        await self._thread(self.decisions.finish, row.exchange_id)
         self._registered()
 
     async def _make_again(
@@ -183,7 +187,7 @@ class Registrar:
     ) -> tuple[RefusedFor | None, int, int]:
         """Make every opened set from its secret; what is wrong, with which set, and how long it took."""
         started = time.monotonic()
-        search = await self._thread(self.taken.search, offer.profile, offer.plan)
+        search = await self._thread(search_under, self.core, offer.profile, offer.plan)
 
         def progress(done: int, total: int) -> None:
             self._progress[name] = Progress(done=done, total=total)
@@ -202,7 +206,7 @@ class Registrar:
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
-                await self._thread(self.taken.sweep)
+                await self._thread(self.decisions.sweep)
                 await self._look_at_all()
             except ConcordatError as error:
                 log("keys were not swept", level="error", code=error.code)

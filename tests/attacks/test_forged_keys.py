@@ -214,7 +214,7 @@ class TestDishonestRequester:
         held = us.core.bodies.path(Kind.KEYS, forger.keys_hash)
         assert (await forger.post(forger.body(forger.query()))).said == "accepted"
         later = us.core.clock() + 31 * DAY
-        row = us.registrar.taken.keys.all_keys("r")[0]
+        row = us.registrar.records.keys.all_keys("r")[0]
         assert row.target.epoch == epoch_at(us.core.clock(), 30)
         monkeypatch.setattr(us.core, "_clock", lambda: row.target.end_ms + CLOCK_SKEW + 1)
         query = forger.query(created_ms=us.core.clock(), expires_ms=us.core.clock() + 60_000)
@@ -224,7 +224,7 @@ class TestDishonestRequester:
         assert (await forger.post(forger.body(query))).said == "refused: keys-expired"
         assert held.exists()
         monkeypatch.setattr(us.core, "_clock", lambda: later + 31 * DAY)
-        await us.thread(us.registrar.taken.sweep)
+        await us.thread(us.registrar.decisions.sweep)
         assert not held.exists()
 
     async def test_what_is_never_opened_is_refused_in_time(
@@ -233,7 +233,7 @@ class TestDishonestRequester:
         await forger.offer()
         late = us.core.clock() + DAY + 1000
         monkeypatch.setattr(us.core, "_clock", lambda: late)
-        await us.thread(us.registrar.taken.sweep)
+        await us.thread(us.registrar.decisions.sweep)
         assert keys(us) == ["challenged", "refused"]
         assert us.core.suspension("CL") == ""
 
@@ -248,7 +248,7 @@ class TestDishonestResponder:
             def lying(peer: str, name: bytes, seen: int, progress: Any) -> bytes:
                 body = honest(peer, name, seen, progress)
                 status = RegistrationStatus.from_bytes(body)
-                _, record = taken._row(peer, name)
+                _, record = us.registrar.records.of(peer, name)
                 if record.opening is None:
                     return body
                 first = read_challenge(record.challenge)
@@ -284,7 +284,7 @@ class TestDishonestResponder:
             kept = read_challenge(record.challenge).kept
             assert read_opening(record.opening).kept == kept
             used = read_offer(record.offer).sets[kept]
-            secret = cl.registering.offers.secret_of(used, "US")
+            secret = cl.registering.own_keys.secret_of(used, "US")
             assert secret is not None
             assert secret not in read_opening(record.opening).secrets
 
@@ -294,7 +294,7 @@ class TestDishonestResponder:
 
         async with world.daemon("US"), world.daemon("CL") as cl:
             row = await register(cl, "US")
-            secret = cl.registering.offers.secret_of(row.hash, "US")
+            secret = cl.registering.own_keys.secret_of(row.hash, "US")
         ledger = world.directories["CL"] / "ledger"
         key = parse_private((world.root / "auditor").read_text())
         given = LedgerInput(DirectoryReader(ledger), (ledger / "policy").read_bytes(), key)

@@ -69,7 +69,7 @@ async def test_offers_made_at_once_bring_one_set_into_use(world: World, us: Daem
     finally:
         await forger.close()
     assert outcomes == [("registered", None), *[("refused", "keys-registered")] * 2]
-    assert len(us.registrar.taken.keys.all_keys("r")) == 1
+    assert len(us.registrar.records.keys.all_keys("r")) == 1
     stored = list((world.directories["US"] / "exchange" / "keys").iterdir())
     assert [path.name for path in stored] == [offers[0][4].hex()], "bytes that are not used do not stay"
     assert us.core.suspension("CL") == "", "an honest node may have begun anew"
@@ -80,7 +80,7 @@ async def test_a_set_that_is_about_to_come_into_use_counts(
     world: World, us: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A responder that dies between two decisions and takes up the later one first."""
-    taken = us.registrar.taken
+    records, decisions = us.registrar.records, us.registrar.decisions
     monkeypatch.setattr(us.registrar, "_begin_check", lambda name: None)
     forger = Forger(world.directories["CL"])
     try:
@@ -91,17 +91,17 @@ async def test_a_set_that_is_about_to_come_into_use_counts(
             await forger.upload()
     finally:
         await forger.close()
-    first, second = await us.thread(lambda: taken.keys.registrations("r", only_open=True))
+    first, second = await us.thread(lambda: records.keys.registrations("r", only_open=True))
 
     def decide() -> None:
-        taken.store_decision(second, taken.record(second), None, 0)
-        taken.store_decision(first, taken.record(first), None, 0)
-        taken.finish(first.exchange_id)
-        taken.finish(second.exchange_id)
+        decisions.store(second, records.record(second), None, 0)
+        decisions.store(first, records.record(first), None, 0)
+        decisions.finish(first.exchange_id)
+        decisions.finish(second.exchange_id)
 
     await us.thread(decide)
     assert keys(us.core)[2:] == ["keys.refused", "keys.registered"]
-    assert len(taken.keys.all_keys("r")) == 1
+    assert len(records.keys.all_keys("r")) == 1
 
 
 async def test_a_responder_that_never_decides_is_given_up(

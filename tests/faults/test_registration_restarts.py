@@ -12,6 +12,7 @@ from nodes import World, ask, register, statements
 
 from crypto.errors import ConcordatError, LocalFault
 from node.audit_files import DirectoryReader
+from node.key_decisions import KeyDecisions
 from node.offers import Offers
 from node.taken import Taken
 from protocol.audit.keys import parse_private
@@ -20,7 +21,8 @@ from protocol.audit.verify import LedgerInput
 
 STEPS = [
     *((Offers, name) for name in ("begin", "log_offer", "take", "log_opening", "mark_delivered", "finish")),
-    *((Taken, name) for name in ("admit", "open", "accept_keys", "store_decision", "finish")),
+    *((Taken, name) for name in ("admit", "open", "accept_keys")),
+    *((KeyDecisions, name) for name in ("store", "finish")),
 ]
 
 

@@ -22,16 +22,18 @@ from node.claim_records import ClaimRecords
 from node.claims_taken import ClaimsTaken
 from node.daemon import open_daemon
 from node.driver import Driver
+from node.key_decisions import KeyDecisions
 from node.offers import Offers
 from node.sessions import SessionStore
 from node.taken import Taken
 
-STEPS: dict[str, tuple[type, tuple[str, ...]]] = {
-    "keys:q": (Offers, ("begin", "log_offer", "take", "log_opening", "mark_delivered", "finish")),
-    "keys:r": (Taken, ("admit", "open", "accept_keys", "store_decision", "finish")),
-    "claim:q": (ClaimRecords, ("_make", "log_sent", "take", "finish")),
-    "claim:r": (ClaimsTaken, ("_decide", "_finish")),
-}
+STEPS: tuple[tuple[str, type, tuple[str, ...]], ...] = (
+    ("keys:q", Offers, ("begin", "log_offer", "take", "log_opening", "mark_delivered", "finish")),
+    ("keys:r", Taken, ("admit", "open", "accept_keys")),
+    ("keys:r", KeyDecisions, ("store", "finish")),
+    ("claim:q", ClaimRecords, ("_make", "log_sent", "take", "finish")),
+    ("claim:r", ClaimsTaken, ("_decide", "_finish")),
+)
 
 
 class Points:
@@ -72,7 +74,7 @@ def haunt(points: Points) -> None:
         points.reach(f"{self.store._role}:logged:{command.kind}")
         return event
 
-    for prefix, (owner, names) in STEPS.items():
+    for prefix, owner, names in STEPS:
         for name in names:
             setattr(owner, name, mortal_step(points, f"{prefix}:{name}", getattr(owner, name)))
     SessionStore.advance = mortal_advance  # type: ignore[method-assign]

@@ -238,9 +238,9 @@ async def _register(world: World) -> None:
 
 async def register(daemon: Daemon, peer: str) -> KeysRow:
     """Register a node's keys with a peer that is served."""
-    offers, core = daemon.registering.offers, daemon.core
+    own_keys, core = daemon.registering.own_keys, daemon.core
     agreement = core.agreements.current(peer)
-    wanted = offers.target_of(agreement, agreement.fields.grants[0].profile_digest)
+    wanted = own_keys.target_of(agreement, agreement.fields.grants[0].profile_digest)
     return await daemon.registering.keys_for(wanted, lambda _: None)
 
 
