@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli import recompute, records
+from node.cli import recompute, record_keeping, records
 from node.cli.common import Json, emit, read_file, say, typed, visible, write_new
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 
 records.add_to(app)
+record_keeping.add_to(app)
 app.command()(recompute.recompute)
 
 MAX_POLICY_BYTES = 512 * 1024

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from node.cli.auditor import Exchange, check_purpose, private_key
 from node.cli.common import Json, emit, perform, progress_bar, say, typed, write_new
-from node.cli.records import Exchange, check_purpose, private_key
 
 
 def recompute(

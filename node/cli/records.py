@@ -1,34 +1,30 @@
-"""The part of ``concordat audit`` that reads what was logged, and that keeps or erases it."""
+"""The part of ``concordat audit`` that reads what was logged."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node.cli.auditor import Key, Node, Purpose, check_purpose, private_key
 from node.cli.common import Json, emit, perform, read_file, say, typed, write_new
+from node.cli.records_show import show_found, show_opened, show_statistics
 
 if TYPE_CHECKING:
     from protocol.audit.verify import AuditedLedger
 
 MAX_POLICY_BYTES = 512 * 1024
-MAX_KEY_BYTES = 1024
 MAX_TLS_BYTES = 16 * 1024
 
 Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger's directory.", show_default=False)]
-Node = Annotated[Path, typer.Argument(metavar="DIR", help="The node's directory.", show_default=False)]
 Policy = Annotated[Path, typer.Option(help="Whose ledger it must be, and which witnesses count.")]
-Key = Annotated[Path, typer.Option(help="The auditor's key.")]
-Purpose = Annotated[str, typer.Option(help="lawfulness-check, self-monitoring, security or proceedings.")]
-Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="32 hexadecimal digits.")]
-Operator = Annotated[str, typer.Option(help="Who does it, for the ledger.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to ``concordat audit``."""
-    for command in (pull, search, stats, report, open_, erase, hold, release, confirm):
+    for command in (pull, search, stats, report, open_):
         app.command(command.__name__.rstrip("_"))(command)
 
 
@@ -96,7 +92,7 @@ def search(
         )
         logged = _log_reading(ledger, key, reading, "search", as_json=json)
         result = {**find(_audited(ledger, policy, key), criteria), "reading": logged}
-        emit(json, result, _show_found)
+        emit(json, result, show_found)
         if not result["completeness"]["complete"]:
             raise typer.Exit(1)
 
@@ -116,7 +112,7 @@ def stats(
 
         logged = _log_reading(ledger, key, reading, "statistics", as_json=json)
         result = {**statistics(_audited(ledger, policy, key)), "reading": logged}
-        emit(json, result, _show_statistics)
+        emit(json, result, show_statistics)
         if not result["completeness"]["complete"]:
             raise typer.Exit(1)
 
@@ -178,88 +174,7 @@ def open_(
         leaf = Leaf.from_bytes(base64.b64decode(reply["leaf"]))
         opened = open_as_auditor(leaf, PayloadBox.from_bytes(base64.b64decode(reply["payload"])), private)
         result = {**shown(Entry(index, leaf, opened)), "commitment": "holds", "reading": reply["entry"]}
-        emit(json, result, _show_opened)
-
-
-def erase(
-    directory: Node,
-    operator: Operator,
-    really: Annotated[bool, typer.Option("--really", help="Erase; without it only count.")] = False,
-    json: Json = False,
-) -> None:
-    """Erase payloads whose retention (``[retention]`` in node.toml, days by legal basis) has ended."""
-    with typed(json):
-        result = perform(directory, "audit.erase", {"operator": operator, "really": really}, as_json=json)
-        verb = "erased" if really else "to be erased (repeat with --really)"
-        emit(
-            json,
-            result,
-            lambda r: say(
-                f"{r['erased']} payloads of {r['exchanges']} exchanges {verb}, {r['held']} held back"
-            ),
-        )
-
-
-def hold(
-    directory: Node,
-    exchange: Exchange,
-    operator: Operator,
-    authority: Annotated[str, typer.Option(help="Who asks for it.")],
-    reference: Annotated[str, typer.Option(help="Of the order.")],
-    json: Json = False,
-) -> None:
-    """Place a legal hold: no payload of this exchange is erased until it is released."""
-    with typed(json):
-        arguments = {
-            "exchange": exchange,
-            "operator": operator,
-            "authority": authority,
-            "reference": reference,
-        }
-        result = perform(directory, "audit.hold", arguments, as_json=json)
-        emit(json, result, lambda r: say(f"held, entry {r['entry']}"))
-
-
-def release(directory: Node, exchange: Exchange, operator: Operator, json: Json = False) -> None:
-    """Release every legal hold on an exchange."""
-    with typed(json):
-        result = perform(
-            directory, "audit.release", {"exchange": exchange, "operator": operator}, as_json=json
-        )
-        emit(json, result, lambda r: say(f"released, entries {', '.join(map(str, r['entries']))}"))
-
-
-def confirm(
-    directory: Node,
-    exchange: Exchange,
-    examiner: Annotated[str, typer.Option(help="Who compared.")],
-    second_examiner: Annotated[str, typer.Option(help="Who verified it, somebody else.")],
-    match: Annotated[bool, typer.Option("--match/--no-match", help="The same person, or not.")],
-    disclosed_to: Annotated[str, typer.Option(help="To whom the outcome was disclosed.")] = "",
-    json: Json = False,
-) -> None:
-    """Log what two persons found when they compared what a hit led to."""
-    with typed(json):
-        arguments = {
-            "exchange": exchange,
-            "confirmed": match,
-            "examiner": examiner,
-            "second_examiner": second_examiner,
-            "disclosed_to": disclosed_to,
-        }
-        result = perform(directory, "audit.confirm", arguments, as_json=json)
-        emit(json, result, lambda r: say(f"logged, entry {r['entry']}"))
-
-
-def private_key(key: Path) -> bytes:
-    """An auditor's private key from its file; raises ``BadConfig``."""
-    from node.errors import BadConfig
-    from protocol.audit.keys import parse_private
-
-    try:
-        return parse_private(read_file(key, MAX_KEY_BYTES, "auditor's key").decode())
-    except UnicodeDecodeError:
-        raise BadConfig(f"auditor's key {key}: not a text file") from None
+        emit(json, result, show_opened)
 
 
 def _audited(ledger: Path, policy: Path, key: Path) -> AuditedLedger:
@@ -286,15 +201,6 @@ def _log_reading(ledger: Path, key: Path, purpose: str, scope: str, *, as_json: 
     return entry
 
 
-def check_purpose(purpose: str) -> None:
-    """What every node refuses is bad usage here, also where no node is asked."""
-    from node.errors import BadConfig
-    from node.records import PURPOSES
-
-    if purpose not in PURPOSES:
-        raise BadConfig(f"a log is read for one of: {', '.join(PURPOSES)}")
-
-
 def _time(text: str) -> int | None:
     import datetime as dt
 
@@ -307,63 +213,3 @@ def _time(text: str) -> int | None:
     except ValueError:
         raise BadConfig(f"{text[:40]!r} is not an ISO 8601 time") from None
     return int((when if when.tzinfo else when.replace(tzinfo=dt.UTC)).timestamp() * 1000)
-
-
-def _show_opened(one: dict[str, Any]) -> None:
-    say(f"entry {one['index']}, {one['time']}; its commitment holds; read as entry {one['reading']}")
-    for part in ("shared", "private"):
-        for name, value in one[part].items():
-            say(f"   {name}: {value}")
-
-
-def _show_found(result: dict[str, Any]) -> None:
-    for one in result["matches"]:
-        say(f"{one['index']:8} {one['time']} {one['shared']['type']} {one['shared']['exchange_id']}")
-    _show_completeness(result["completeness"])
-
-
-def _show_completeness(known: dict[str, Any]) -> None:
-    verdict = "complete" if known["complete"] else "NOT COMPLETE"
-    say(f"{verdict}: {known['read']} of {known['size']} entries read; {known['how']} {known['root']}")
-    for why, indexes in known["unread"].items():
-        say(f"   {why}: {len(indexes)} entries")
-    if known["findings"]:
-        say(f"   {known['findings']} finding(s): see concordat audit verify")
-
-
-def _show_trust(trust: dict[str, Any]) -> None:
-    for country, counts in trust["peers"].items():
-        now = ", suspended now" if counts["suspended_now"] else ""
-        say(
-            f"{country}: suspended {counts['suspended']} (for a conflict {counts['for_conflict']}), "
-            f"resumed {counts['resumed']}, successions {counts['successions']}{now}"
-        )
-    quorum, clock, succeeds = trust["quorum"], trust["clock"], trust["succeeds"]
-    if quorum["missed"]:
-        now = ", below it now" if quorum["below_now"] else ""
-        say(f"quorum: missed {quorum['missed']}, met again {quorum['met']}{now}")
-    if trust["after_quorum"] is not None:
-        say(f"entries after the quorum's last checkpoint: {trust['after_quorum']}")
-    if clock["steps"]:
-        say(f"clock: {clock['steps']} steps back, at most {clock['largest_ms']} ms")
-    if succeeds is not None:
-        say(
-            f"succeeds {succeeds['origin']} of {succeeds['size']} entries, of which {succeeds['lost']} were lost"
-        )
-
-
-def _show_statistics(result: dict[str, Any]) -> None:
-    for row in result["rows"]:
-        place = " ".join(row[name] for name in ("month", "direction", "peer", "modality", "purpose"))
-        counts = ", ".join(
-            f"{value} {name}" for name, value in row.items() if isinstance(value, int) and value
-        )
-        reasons = "".join(f", {name} {row[name]}" for name in ("withheld", "refused", "failed") if row[name])
-        say(f"{place}: {counts}{reasons}")
-    if result["fillers"]:
-        say(f"{result['fillers']} fillers, which say nothing")
-    for country, counts in result["keys"].items():
-        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        say(f"keys with {country}: {said}")
-    _show_trust(result["trust"])
-    _show_completeness(result["completeness"])
