@@ -43,6 +43,7 @@ from protocol.exchange.requester_table import RequesterRecord
 from protocol.messages import AnswerHeader, EnvelopeBytes, Signed, message_hash, sign
 from protocol.model import Millis, Model, Text
 from protocol.seen_by import UnseenCheckpoint
+from protocol.statements_claims import claim_key
 
 
 class NoSuchHit(InputError):
@@ -266,7 +267,7 @@ class ClaimRecords:
         if record.verdict is not None and record.reason is not None:
             reason = str(read_verdict(record.verdict).reason)
         kinds = ("claim.sent", "claim.confirmed", "claim.failed")
-        keys = [f"{kind}/{row.block}/{row.slot}" for kind in kinds]
+        keys = [claim_key(kind, row.block, row.slot, message_hash(record.claim)) for kind in kinds]
         found = [self._core.journal.find(row.key, key) for key in keys]
         entries = [one.index for one in found if one is not None]
         return {"state": state, "reason": reason or None, "entries": entries}

@@ -8,7 +8,7 @@ Source: specs/wire.md, section "Claims".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from crypto.hitsearch.masks import MaskStream
@@ -25,7 +25,7 @@ from node.trust import settle_conflicts
 from protocol import limits
 from protocol.claims import Claim, ClaimReply, ClaimSubmission, ClaimVerdict, RefusedFor, decided, read_claim
 from protocol.conflict import read_conflict
-from protocol.errors import EvidenceRejected, OutOfOrder, Replayed, UnknownExchange
+from protocol.errors import EvidenceRejected, OutOfOrder, UnknownExchange
 from protocol.exchange.checks import own_query
 from protocol.exchange.claims import Reported, admit_claim, judge_claim, open_claim
 from protocol.exchange.responder import ResponderRecord, ResponderSession
@@ -52,6 +52,14 @@ class TakenClaim(Model):
     decided_ms: Millis
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A claim with its verdict; ``row`` is where it is kept, None for a further claim of a hit."""
+
+    record: TakenClaim
+    row: ClaimRow | None = None
+
+
 class ClaimsTaken:
     """All claims that peers make of hits in our answers."""
 
@@ -72,45 +80,70 @@ class ClaimsTaken:
             PeerFault: The submission is not acceptable at all; nothing is logged.
         """
         seen_size = await self._thread(self._take_witnessed, peer, body)
-        row = await self._thread(self._decide, peer, exchange_id, body)
-        index = await self._thread(self._finish, row)
+        taken = await self._thread(self._decide, peer, exchange_id, body)
+        index = await self._thread(self._finish, taken)
         await self._quorum.require(max(index + 1, seen_size), peer)
-        return await self._thread(self._reply, row, index, seen_size)
+        return await self._thread(self._reply, peer, taken, index, seen_size)
 
     # In the core's thread
 
     def _settle(self) -> None:
         settle_suspensions(self.core)
         for row in self._claims.open_claims(ANSWERING):
-            self._finish(row)
+            self._finish(self._kept(row))
 
     def _take_witnessed(self, peer: str, body: bytes) -> int:
         submission = ClaimSubmission.from_bytes(body)
         self.core.witnessing.take(peer, submission.witnessed, submission.seen_size)
         return submission.seen_size
 
-    def _decide(self, peer: str, exchange_id: bytes, body: bytes) -> ClaimRow:
-        """Check a claim and compare its token; the verdict is durable on return."""
+    def _decide(self, peer: str, exchange_id: bytes, body: bytes) -> _Taken:
+        """Check a claim and compare its token; the verdict is durable on return, or follows from what is."""
         core, now_ms = self.core, self.core.clock()
         if core.suspension(peer):
             raise PeerSuspended("exchanges with you are suspended; the operators have to talk")
         key, session = self._session(peer, exchange_id)
         claim, envelope = open_claim(body, core.parties(peer), session.query)
         known = self._claims.claim(ANSWERING, key, claim.block, claim.slot)
-        if known is not None:
-            if self._record(known).claim != envelope:
-                raise Replayed("this hit was claimed before, by another message")
-            return known
+        told = None if known is None else self._told(known, envelope)
+        if told is not None:
+            return told
         reported = _reported(session)
         head = self._admitted(peer, body, session, reported, now_ms)
         earlier = len(self._claims.of_exchange(ANSWERING, key))
-        reason = judge_claim(claim, reported, given_token(session, claim), earlier, now_ms)
+        token = given_token(session, claim)
+        reason = judge_claim(claim, reported, token, earlier, now_ms, is_first=known is None)
         record = TakenClaim(query=session.query, claim=envelope, reason=reason, decided_ms=now_ms)
+        if known is not None:
+            return self._refuse_again(known, record, head)
         row = ClaimRow(ANSWERING, key, claim.block, claim.slot, peer, now_ms, True, b"")
         row = replace(row, record=core.seal(_place(row), record.to_bytes()))
         self._claims.put(row, [head], None if reason is None else doubt(core, ANSWERING))
         log("claim decided", exchange=exchange_id, peer=peer, reason=reason)
-        return row
+        return _Taken(record, row)
+
+    def _told(self, first: ClaimRow, envelope: bytes) -> _Taken | None:
+        """The verdict that this very claim got before."""
+        kept = self._kept(first)
+        if kept.record.claim == envelope:
+            return kept
+        shared = decided(own_query(kept.record.query), envelope, "claimed-before").shared
+        found = self.core.journal.find(shared.exchange_id, shared.key)
+        if found is None:
+            return None
+        changes = {"claim": envelope, "reason": "claimed-before", "decided_ms": found.leaf.time_ms}
+        return _Taken(kept.record.model_copy(update=changes))
+
+    def _refuse_again(self, first: ClaimRow, record: TakenClaim, head: SeenHead) -> _Taken:
+        """Refuse a further claim of a hit. Its entry alone keeps it: the refusal follows from the first claim."""
+        self._finish(self._kept(first))
+        self.core.witnessing.state.put_head(head)
+        taken = _Taken(record)
+        self._finish(taken)
+        # Counted after its entry, so that a disk that refuses the entry counts nothing, however often it is sent.
+        self._claims.doubt(ANSWERING, first.peer, doubt(self.core, ANSWERING))
+        log("a hit was claimed again", level="warning", exchange=first.key, peer=first.peer)
+        return taken
 
     def _session(self, peer: str, exchange_id: bytes) -> tuple[bytes, ResponderRecord]:
         core = self.core
@@ -144,21 +177,21 @@ class ClaimsTaken:
             raise
         return SeenHead(peer, entry.head.size, entry.head.root, entry.checkpoint, now_ms)
 
-    def _record(self, row: ClaimRow) -> TakenClaim:
-        return TakenClaim.from_bytes(self.core.open_sealed(_place(row), row.record))
+    def _kept(self, row: ClaimRow) -> _Taken:
+        return _Taken(TakenClaim.from_bytes(self.core.open_sealed(_place(row), row.record)), row)
 
-    def _finish(self, row: ClaimRow) -> int:
+    def _finish(self, taken: _Taken) -> int:
         """Log the verdict, and the suspension if it was one too many; where the verdict stands."""
-        record = self._record(row)
+        record, row = taken.record, taken.row
         statement = decided(own_query(record.query), record.claim, record.reason)
         index = self.core.append(statement, record.decided_ms).index
         settle_suspensions(self.core)
-        if row.is_open:
+        if row is not None and row.is_open:
             self._claims.put(replace(row, is_open=False))
         return index
 
-    def _reply(self, row: ClaimRow, index: int, seen_size: int) -> bytes:
-        record, claim = self._record(row), read_claim(self._record(row).claim)
+    def _reply(self, peer: str, taken: _Taken, index: int, seen_size: int) -> bytes:
+        record, claim = taken.record, read_claim(taken.record.claim)
         verdict = ClaimVerdict(
             exchange_id=claim.exchange_id,
             requester=claim.requester,
@@ -172,8 +205,8 @@ class ClaimsTaken:
         evidence: Callable[[int, int, str], bytes] = self.core.evidence
         return ClaimReply(
             verdict=sign(verdict, self.core.keys.identity),
-            evidence=evidence(index, seen_size, row.peer),
-            witnessed=self.core.witnessing.returned(row.peer) or b"",
+            evidence=evidence(index, seen_size, peer),
+            witnessed=self.core.witnessing.returned(peer) or b"",
         ).to_bytes()
 
 

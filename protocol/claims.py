@@ -41,7 +41,7 @@ from protocol.statements_claims import (
     Token,
 )
 
-RefusedFor = Literal["token-mismatch", "no-such-slot", "more-than-reported", "too-late"]
+RefusedFor = Literal["claimed-before", "no-such-slot", "more-than-reported", "too-late", "token-mismatch"]
 FailedFor = Literal["refused", "overdue", "error-reply", "bad-reply"]
 
 

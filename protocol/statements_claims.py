@@ -1,6 +1,6 @@
 """Statements about claims of hits: sent, accepted or refused, confirmed or failed.
 
-They are in the exchange of their query. An exchange has at most one of each type for each hit.
+They are in the exchange of their query. An exchange has at most one of each type for each claim.
 
 Source: specs/ledger.md, sections "Statements" and "Claims".
 """
@@ -18,6 +18,11 @@ from protocol.statement_parts import NoPrivatePart, PrivatePart, SharedPart
 BlockNumber = Annotated[int, Field(ge=0, lt=limits.MAX_BLOCKS)]
 SlotNumber = Annotated[int, Field(ge=0, lt=limits.SLOTS_PER_BLOCK)]
 Token = Annotated[int, Field(ge=0, lt=limits.TOKENS)]
+
+
+def claim_key(kind: str, block: int, slot: int, claim_hash: bytes) -> str:
+    """What names a statement of this type about one claim within its exchange."""
+    return f"{kind}/{block}/{slot}/{claim_hash.hex()}"
 
 
 class HitClaim(SharedPart):
@@ -47,7 +52,7 @@ class HitClaim(SharedPart):
 
     @property
     def key(self) -> str:
-        return f"{self.type}/{self.block}/{self.slot}"
+        return claim_key(self.type, self.block, self.slot, self.claim_hash)
 
 
 class ClaimSent(HitClaim):

@@ -6,14 +6,15 @@ Source: specs/ledger.md, section "Claims".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol import limits
 from protocol.audit.entries import Entry
 from protocol.audit.report import Finding, Findings, Rule
+from protocol.statement_parts import SharedPart
 from protocol.statements import QueryAnswered, QueryClaimed, QueryResult
-from protocol.statements_claims import ClaimAccepted, ClaimFailed, HitClaim
+from protocol.statements_claims import ClaimAccepted, ClaimFailed, ClaimRefused, HitClaim, claim_key
 
 Claims = Mapping[str, Entry]
 """The claims of one exchange on one ledger, by ``SharedPart.key``."""
@@ -21,6 +22,7 @@ Claims = Mapping[str, Entry]
 NOT_BELIEVED: Final = frozenset({"bad-answer", "too-many-hits"})
 """Reasons of a result whose answer is not what an honest search leaves."""
 
+REPEATED: Final = "claimed-before"
 _AFTER: Final = {"claim.confirmed": "claim.sent", "claim.failed": "claim.sent"}
 _NOT_WITH: Final = {
     "claim.confirmed": "claim.failed",
@@ -41,8 +43,7 @@ def check_claims(entries: Sequence[Entry], country: str | None, findings: Findin
         findings: What is broken is added here.
         whole: Every entry is there; otherwise nothing is concluded from an absence.
     """
-    exchanges: dict[bytes, dict[str, Entry]] = {}
-    counts: Counter[tuple[bytes, str]] = Counter()
+    exchanges: dict[bytes, _Earlier] = {}
     unread = {entry.leaf.exchange for entry in entries if entry.shared is None}
     for entry in entries:
         said = entry.shared
@@ -51,23 +52,62 @@ def check_claims(entries: Sequence[Entry], country: str | None, findings: Findin
             findings.add(Rule.PEER_ANSWER, what, index=entry.index, blame=said.responder)
         if said is None:
             continue
-        earlier = exchanges.setdefault(entry.leaf.exchange, {})
+        earlier = exchanges.setdefault(entry.leaf.exchange, _Earlier())
         if isinstance(said, HitClaim):
-            counts[entry.leaf.exchange, said.type] += 1
             all_there = whole and entry.leaf.exchange not in unread
-            number = counts[entry.leaf.exchange, said.type]
             for what in [
                 *_answer(said, earlier),
-                *_number(said, earlier, number),
+                *_number(said, earlier),
                 *_pair(said, earlier, all_there),
+                *_again(said, earlier, all_there),
             ]:
                 findings.add(Rule.CLAIM, what, index=entry.index, blame=country)
-        earlier.setdefault(said.key, entry)
+        earlier.add(entry)
 
 
-def _answer(said: HitClaim, earlier: Claims) -> list[str]:
+class _Earlier:
+    """What one side has said of one exchange."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.by_key: dict[str, Entry] = {}
+        self.of_hit: dict[tuple[str, int, int], Entry] = {}
+        self.hits: Counter[str] = Counter()
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """One more entry; the first with a key, and the first of a type about a hit, are kept."""
+        said = entry.shared
+        if said is None:
+            return
+        self.by_key.setdefault(said.key, entry)
+        if isinstance(said, HitClaim) and not is_repeated(said) and (said.type, *said.hit) not in self.of_hit:
+            self.of_hit[said.type, *said.hit] = entry
+            self.hits[said.type] += 1
+
+    def get(self, kind: str, said: HitClaim) -> Entry | None:
+        """The statement of this type about the same claim."""
+        return self.by_key.get(claim_key(kind, said.block, said.slot, said.claim_hash))
+
+    def about(self, kind: str, said: HitClaim) -> Entry | None:
+        """The same, or if there is none the first of this type about the same hit."""
+        return self.get(kind, said) or self.of_hit.get((kind, *said.hit))
+
+    def decided(self, said: HitClaim) -> Entry | None:
+        """The first verdict on a claim of this hit."""
+        both = (self.of_hit.get((kind, *said.hit)) for kind in ("claim.accepted", "claim.refused"))
+        return min((one for one in both if one is not None), key=lambda one: one.index, default=None)
+
+
+def is_repeated(said: SharedPart) -> bool:
+    """Whether this refuses a claim because another message claimed the same hit before."""
+    return isinstance(said, ClaimRefused) and said.reason == REPEATED
+
+
+def _answer(said: HitClaim, earlier: _Earlier) -> list[str]:
     """The hit is in the answer."""
-    answered = earlier["query.answered"].shared if "query.answered" in earlier else None
+    entry = earlier.by_key.get("query.answered")
+    answered = None if entry is None else entry.shared
     if (
         isinstance(said, ClaimAccepted)
         and isinstance(answered, QueryAnswered)
@@ -77,30 +117,47 @@ def _answer(said: HitClaim, earlier: Claims) -> list[str]:
     return []
 
 
-def _number(said: HitClaim, earlier: Claims, number: int) -> list[str]:
+def _number(said: HitClaim, earlier: _Earlier) -> list[str]:
     """No more hits are claimed, and none more accepted, than the requester said that there are."""
     kind = {"claim.sent": "query.result", "claim.accepted": "query.claimed"}.get(said.type, "")
-    outcome = earlier[kind].shared if kind in earlier else None
+    entry = earlier.by_key.get(kind)
+    outcome = None if entry is None else entry.shared
+    number = earlier.hits[said.type] + ((said.type, *said.hit) not in earlier.of_hit)
     if isinstance(outcome, QueryResult | QueryClaimed) and number > outcome.hits:
         return [f"{said.type} number {number} of an answer with {outcome.hits} hits"]
     return []
 
 
-def _pair(said: HitClaim, earlier: Claims, all_there: bool) -> list[str]:
+def _pair(said: HitClaim, earlier: _Earlier, all_there: bool) -> list[str]:
     """What ends a claim comes after it, says the same, and is the only end."""
-    where = f"/{said.block}/{said.slot}"
     found = []
     first = _AFTER.get(said.type)
     if first is not None:
-        begun = earlier.get(first + where)
+        begun = earlier.about(first, said)
         if begun is None and all_there:
             found.append(f"{said.type} has no {first} of the same hit before it")
         elif begun is not None:
             found += [f"names another {name} than its {first}" for name in _differing(begun.shared, said)]
-    other = earlier.get(_NOT_WITH.get(said.type, "") + where)
+    other = earlier.get(_NOT_WITH.get(said.type, ""), said)
     if other is not None:
         found.append(f"{said.type} after the {_NOT_WITH[said.type]} of entry {other.index}")
     return found
+
+
+def _again(said: HitClaim, earlier: _Earlier, all_there: bool) -> list[str]:
+    """A hit is claimed once, and decided once; a further claim of it is refused as just that."""
+    if said.type == "claim.sent":
+        first = earlier.of_hit.get((said.type, *said.hit))
+        if first is not None and getattr(first.shared, "claim_hash", None) != said.claim_hash:
+            return [f"claims the hit of entry {first.index} by another message"]
+    if said.type in ("claim.accepted", "claim.refused"):
+        first = earlier.decided(said)
+        is_other = first is not None and getattr(first.shared, "claim_hash", None) != said.claim_hash
+        if is_repeated(said) and not is_other and all_there:
+            return ["refused as claimed before, but no other claim of the hit was decided before"]
+        if first is not None and is_other and not is_repeated(said):
+            return [f"decides on the hit of entry {first.index} for the second time"]
+    return []
 
 
 def _differing(one: object, other: object) -> list[str]:
@@ -112,18 +169,24 @@ def judge_claims(
 ) -> list[Finding]:
     """The findings on the claims of one exchange between two ledgers that we have."""
     found: list[Finding] = []
+    asked, answered = _Earlier(asks.values()), _Earlier(answers.values())
     for entry in [*asks.values(), *answers.values()]:
-        found += _twin(where, requester, responder, entry, asks, answers, partly)
+        found += _twin(where, requester, responder, entry, asked, answered, partly)
     return found
 
 
 def _twin(
-    where: str, requester: str, responder: str, entry: Entry, asks: Claims, answers: Claims, partly: bool
+    where: str,
+    requester: str,
+    responder: str,
+    entry: Entry,
+    asks: _Earlier,
+    answers: _Earlier,
+    partly: bool,
 ) -> list[Finding]:
     said = entry.shared
     if not isinstance(said, HitClaim):
         return []
-    hit = f"/{said.block}/{said.slot}"
     if said.type in ("claim.accepted", "claim.refused"):
         kind, side, blame = "claim.sent", asks, requester
     elif said.type == "claim.confirmed":
@@ -132,7 +195,8 @@ def _twin(
         kind, side, blame = "claim.refused", answers, responder
     else:
         return []
-    twin = side.get(kind + hit)
+    # Of a hit that was claimed twice each claim has its own twin; otherwise the other side may say it differently.
+    twin = side.get(kind, said) if is_repeated(said) else side.about(kind, said)
     if twin is None:
         what = f"{blame} has no {kind} of the hit, but the other side has {said.type} at entry {entry.index}"
         return [] if partly else [Finding(Rule.MISSING_TWIN, where, what, blame=blame)]

@@ -26,7 +26,7 @@ from protocol.evidence import VerifiedEntry
 from protocol.exchange.checks import own_query, verify_entry
 from protocol.exchange.parties import Parties, Seen
 from protocol.messages import Query, message_hash, open_signed
-from protocol.statements import SharedPart
+from protocol.statement_parts import SharedPart
 from protocol.statements_claims import ClaimAccepted, ClaimRefused, ClaimSent
 
 
@@ -78,7 +78,9 @@ def admit_claim(
     return entry
 
 
-def judge_claim(claim: Claim, reported: Reported, given: int, earlier: int, now_ms: int) -> RefusedFor | None:
+def judge_claim(
+    claim: Claim, reported: Reported, given: int, earlier: int, now_ms: int, *, is_first: bool = True
+) -> RefusedFor | None:
     """Why a claim is refused; None if it holds.
 
     Args:
@@ -87,8 +89,11 @@ def judge_claim(claim: Claim, reported: Reported, given: int, earlier: int, now_
         given: The token that this node gave to that slot; anything where there is no such slot.
         earlier: Other hits of this answer that were claimed before.
         now_ms: The time.
+        is_first: No other message claimed this hit before; a second one is refused, whatever token it has.
     """
     same = hmac.compare_digest(claim.token.to_bytes(2, "big"), given.to_bytes(2, "big"))
+    if not is_first:
+        return "claimed-before"
     if claim.block >= reported.blocks:
         return "no-such-slot"
     if earlier >= reported.hits:

@@ -14,6 +14,7 @@ from nodes import World, ask, statements
 from typer.testing import CliRunner
 
 from node import records, trust
+from node.audit_files import DirectoryReader
 from node.claim_records import NoSuchHit, NotClaimable
 from node.claim_state import ANSWERING, ASKING, ClaimState
 from node.cli.main import app
@@ -22,8 +23,22 @@ from node.daemon import Daemon
 from node.errors import PeerSuspended
 from node.records import NoSuchExchange
 from protocol import limits
-from protocol.claims import ClaimSubmission, pack_hits, read_claim, unpack_hits
-from protocol.errors import Replayed
+from protocol.audit.keys import parse_private
+from protocol.audit.reconcile import reconcile
+from protocol.audit.report import Rule
+from protocol.audit.verify import LedgerInput
+from protocol.claims import (
+    ClaimReply,
+    ClaimSubmission,
+    pack_hits,
+    read_claim,
+    sent,
+    settled,
+    unpack_hits,
+)
+from protocol.evidence import StaleCheckpoint
+from protocol.exchange.checks import own_query
+from protocol.exchange.claims import verify_verdict
 from protocol.exchange.session import Step
 from protocol.limits import DAY
 from protocol.messages import sign
@@ -128,14 +143,92 @@ async def test_a_hit_that_was_never_reported_is_not_claimed(tmp_path: Path) -> N
         key = bytes.fromhex(exchange)
         forge(cl, exchange, lambda one: one._replace(block=0))
         assert (await claim(cl, exchange))["reason"] == "more-than-reported"
-        first, _ = ClaimState(us.core.state).of_exchange(ANSWERING, us.core.state.asked_under(key)[0][1])
-        # A slot that was claimed is not claimed again, with whatever token: nothing is compared or counted.
-        told = read_claim(us.claims._record(first).claim)
-        other = sign(told.model_copy(update={"token": told.token ^ 1}), cl.core.keys.identity)
-        body = ClaimSubmission(claim=other, evidence=b"-", seen_size=0, witnessed=None).to_bytes()
-        with pytest.raises(Replayed):
-            await us.thread(us.claims._decide, "CL", key, body)
+        assert (
+            len(ClaimState(us.core.state).of_exchange(ANSWERING, us.core.state.asked_under(key)[0][1])) == 2
+        )
         assert ClaimState(us.core.state).doubted(ANSWERING, "CL") == 2
+
+
+def claim_again(us: Daemon, cl: Daemon, key: bytes, **changes: Any) -> bytes:
+    """A dishonest requester logs and sends another claim of a hit that it has claimed; the body."""
+    row = ClaimState(cl.core.state).of_exchange(ASKING, key)[0]
+    record = cl.claiming.records._begun(row).record
+    claim = sign(read_claim(record.claim).model_copy(update=changes), cl.core.keys.identity)
+    entry = cl.core.append(sent(own_query(record.query), claim, "officer-9"), cl.core.clock())
+    held = us.core.seen("CL")
+    assert held is not None
+    evidence = cl.core.evidence(entry.index, held.size, "US")
+    return ClaimSubmission(claim=claim, evidence=evidence, seen_size=0, witnessed=None).to_bytes()
+
+
+async def test_a_hit_is_not_claimed_twice_and_both_ledgers_show_that_it_was_tried(tmp_path: Path) -> None:
+    world = World.copied(tmp_path)
+    configure(world, "US", "max_refused_claims", 2)
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        key = bytes.fromhex(await hit(cl, world))
+        assert (await claim(cl, key.hex()))["state"] == "confirmed"
+        now_ms = cl.core.clock()
+        # The very same token counts for no more than a wrong one: the hit is confirmed already.
+        body = await cl.thread(lambda: claim_again(us, cl, key, claimed_ms=now_ms))
+        reply = await us.claims.take("CL", key, body)
+        query = own_query(cl.claiming.records._session(key).query or b"")
+        second = ClaimSubmission.from_bytes(body).claim
+        verdict, envelope, _ = verify_verdict(
+            reply, cl.core.parties("US"), query, second, None, cl.core.clock()
+        )
+        assert (verdict.outcome, verdict.reason) == ("refused", "claimed-before")
+        assert statements(us.core)[-2:] == ["claim.accepted", "claim.refused"]
+        assert ClaimState(us.core.state).doubted(ANSWERING, "CL") == 1
+        # Sent again it gets the same verdict, is logged no more and counted no more.
+        size = us.core.journal.ledger.size
+        again = ClaimReply.from_bytes(await us.claims.take("CL", key, body))
+        assert again.verdict == ClaimReply.from_bytes(reply).verdict == envelope
+        assert us.core.journal.ledger.size == size
+        assert ClaimState(us.core.state).doubted(ANSWERING, "CL") == 1
+        shared = settled(query, second, envelope, "refused")
+        await cl.thread(cl.core.append, shared, cl.core.clock())
+        # Without its entry on the requester's ledger nothing is logged or counted.
+        missing = sign(read_claim(second).model_copy(update={"token": 1}), cl.core.keys.identity)
+        bad = ClaimSubmission.from_bytes(body).model_copy(update={"claim": missing}).to_bytes()
+        with pytest.raises(StaleCheckpoint):
+            await us.claims.take("CL", key, bad)
+        assert us.core.journal.ledger.size == size
+        body = await cl.thread(lambda: claim_again(us, cl, key, token=0, claimed_ms=now_ms))
+        await us.claims.take("CL", key, body)
+        assert statements(us.core)[-2:] == ["claim.refused", "peer.suspended"]
+        assert us.core.suspension("CL") == "claims-refused"
+        with pytest.raises(PeerSuspended):
+            await us.claims.take("CL", key, body)
+    given = {}
+    for country in ("US", "CL"):
+        ledger = world.directories[country] / "ledger"
+        policy, auditor = (
+            (ledger / "policy").read_bytes(),
+            parse_private((world.root / "auditor").read_text()),
+        )
+        given[country] = LedgerInput(DirectoryReader(ledger), policy, auditor)
+    report = reconcile(given)
+    assert report.ledgers["US"].ok, report.ledgers["US"].findings
+    assert report.findings == ()
+    found = report.ledgers["CL"].findings
+    assert {(one.rule, one.blame) for one in found} == {(Rule.CLAIM, "CL")}
+    assert len(found) == 2
+
+
+async def test_a_second_claim_waits_for_the_verdict_on_the_first(tmp_path: Path) -> None:
+    world = World.copied(tmp_path)
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        key = bytes.fromhex(await hit(cl, world))
+        begun = await cl.thread(cl.claiming.records.begin, key, None, "officer-1")
+        held = us.core.seen("CL")
+        assert held is not None
+        index = await cl.thread(cl.claiming.records.log_sent, begun)
+        first = await cl.thread(cl.claiming.records.submission, begun, index, held.size)
+        await us.thread(us.claims._decide, "CL", key, first)
+        # The first verdict is stored and not logged: the refusal of the second comes after it all the same.
+        body = await cl.thread(lambda: claim_again(us, cl, key, claimed_ms=cl.core.clock()))
+        await us.claims.take("CL", key, body)
+        assert statements(us.core)[-2:] == ["claim.accepted", "claim.refused"]
 
 
 async def test_what_cannot_be_claimed_is_bad_usage(tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def refuse(us: Scribe, cl: Scribe, **changes: Any) -> None:
     cl.record(c.ClaimRefused(**told(**changes), reason="token-mismatch"))
 
 
+def repeat(**changes: Any) -> Step:
+    """B refuses a claim because another message claimed the hit before."""
+
+    def record(us: Scribe, cl: Scribe) -> None:
+        cl.record(c.ClaimRefused(**told(**{"claim_hash": OTHER, **changes}), reason="claimed-before"))
+
+    return record
+
+
 def confirm(us: Scribe, cl: Scribe, **changes: Any) -> None:
     us.record(c.ClaimConfirmed(**told(**changes), verdict_hash=OTHER))
 
@@ -99,7 +108,33 @@ def _within() -> Cases:
     us, cl = _written(sent, changed(sent, slot=6), hits=2)
     yield _alone("two claims of two hits", us)
     us, cl = _written(sent, sent, hits=2)
-    yield _alone("one hit claimed twice", us, Named(Rule.REPEATED_STATEMENT, None, 4, "US"))
+    yield _alone("one claim sent twice", us, Named(Rule.REPEATED_STATEMENT, None, 4, "US"))
+    again = {"claim_hash": OTHER}
+    us, cl = _written(sent, changed(sent, **again), hits=2)
+    yield _alone("one hit claimed twice", us, us_claim)
+    us, cl = _written(sent, changed(sent, **again), changed(sent, slot=6), hits=2)
+    yield _alone("one of two hits claimed twice, and then the other", us, us_claim)
+    us, cl = _written(accept, repeat())
+    yield _alone("a claim refused as the second of its hit", cl)
+    us, cl = _written(refuse, repeat())
+    yield _alone("a claim refused as the second of a hit that was refused", cl)
+    us, cl = _written(accept, repeat(), repeat(claim_hash=bytes([8]) * 32))
+    yield _alone("claims refused as the second and the third of their hit", cl)
+    us, cl = _written(repeat())
+    yield _alone("a claim refused as the second that is the first", cl, Named(Rule.CLAIM, None, 4, "CL"))
+    us, cl = _written(repeat(), accept)
+    yield _alone("a claim refused as the second before the first", cl, Named(Rule.CLAIM, None, 4, "CL"))
+    us, cl = _written(accept, repeat(slot=6))
+    yield _alone("a claim refused as the second of another hit", cl, cl_claim)
+    for name, step in (("accepted", accept), ("refused by its token", refuse)):
+        us, cl = _written(accept, changed(step, **again))
+        yield _alone(f"a second claim of a hit {name}", cl, cl_claim)
+    us, cl = _written(accept, repeat())
+    files = {path: data for path, data in cl.files().items() if path != cl.path(4)}
+    missing = Named(Rule.PAYLOAD_MISSING, cl.path(4), 4)
+    yield single(
+        "a claim refused as the second, the first is gone", files, policy_of("CL"), missing, key=True
+    )
     us, cl = _written(accept, changed(accept, slot=6))
     yield _alone("two hits accepted of one", cl, cl_claim)
     us, cl = _written(changed(accept, block=1))
@@ -151,6 +186,15 @@ def _between() -> Cases:
     for field, value in (("token", 78), ("claim_hash", OTHER)):
         us, cl = _written(sent, changed(accept, **{field: value}))
         yield _both(f"accepted with another {field}", us, cl, differs)
+    tried = changed(sent, claim_hash=OTHER)
+    ended = fail(verdict_hash=OTHER, claim_hash=OTHER)
+    second = Named(Rule.CLAIM, None, 5, "US")
+    steps = (sent, accept, confirm, tried, repeat(), ended)
+    yield _both("a hit that was claimed a second time", *_written(*steps), second)
+    yield _both("a second claim whose verdict was lost", *_written(*steps[:4], repeat()), second)
+    yield _both("refused as a second claim that nobody made", *_written(sent, accept, repeat()), twin("US"))
+    steps = (sent, accept, confirm, tried, ended)
+    yield _both("a second claim said to be refused, but it was not", *_written(*steps), second, twin("CL"))
     us, cl = _written(sent)
     us.now_ms += limits.CLOCK_SKEW + 5000
     accept(us, cl)

@@ -123,6 +123,12 @@ def test_the_verdict(
     assert judge_claim(claim(**changes), REPORTED, given, earlier, NOW + wait) == reason
 
 
+def test_a_hit_that_was_claimed_before_is_refused_as_that_before_anything_else() -> None:
+    for given, earlier, wait, block in ((300, 0, 0, 1), (301, 9, limits.CLAIM_PERIOD + 1, 2)):
+        judged = judge_claim(claim(block=block), REPORTED, given, earlier, NOW + wait, is_first=False)
+        assert judged == "claimed-before"
+
+
 def verdict(reason: str | None = None, **changes: Any) -> ClaimVerdict:
     fields = {
         "claim_hash": message_hash(sign(claim(), US)),
