@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" / "vectors")]
 
+from claim_vectors import Claims  # noqa: E402
 from memory_ledger import MemoryLedger  # noqa: E402
 from parties import (  # noqa: E402
     KEYS,
@@ -158,7 +159,7 @@ def canonical() -> dict[str, Any]:
 
 def messages() -> list[dict[str, Any]]:
     made = []
-    for message, signer in MESSAGES:
+    for message, signer in [*MESSAGES, *CLAIMS.messages()]:
         envelope = sign(message, named_key(signer))
         made.append(
             {
@@ -181,6 +182,9 @@ def altered(message: SignedMessage, key: str = "US identity", **changes: Any) ->
     good = Signed.from_bytes(sign(message, named_key(key)))
     signature = named_key(key).sign(message.CONTEXT, body)
     return good.model_copy(update={"message": body, "signature": signature}).to_bytes()
+
+
+CLAIMS = Claims(QUERY, ANSWER_HASH, altered)
 
 
 def bad_messages() -> list[dict[str, Any]]:
@@ -219,7 +223,7 @@ def bad_messages() -> list[dict[str, Any]]:
     return [
         {"what": what, "type": "Query", "signer": "US identity", "envelope": data.hex(), "code": code}
         for what, data, code in cases
-    ]
+    ] + CLAIMS.bad_messages()
 
 
 def windows() -> list[dict[str, Any]]:
@@ -455,6 +459,7 @@ def render() -> str:
         ],
         "time_windows": windows(),
         "evidence": evidence(),
+        "claims": CLAIMS.document(),
         "texts": texts(),
     }  # fmt: skip
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from crypto.signing import SigningKey, VerifyKey
 from protocol import wire
 from protocol.agreement import read_agreement
 from protocol.checkpoint import open_checkpoint
+from protocol.claims import Claim, ClaimVerdict, decided, read_claim, read_verdict, sent, settled
 from protocol.conflict import BadConflict, conflict_log, read_conflict, verify_conflict
 from protocol.descriptor import read_descriptor
 from protocol.errors import BadAgreement, BadDescriptor, Refused
 from protocol.evidence import LogEvidence
 from protocol.exchange.admission import check_message
-from protocol.exchange.checks import verify_status
+from protocol.exchange.checks import own_query, verify_status
+from protocol.exchange.claims import Reported, admit_claim, judge_claim, verify_verdict
 from protocol.exchange.parties import Parties, Peer
 from protocol.messages import (
     ErrorReply,
@@ -44,7 +47,8 @@ _hex = bytes.fromhex
 KINDS: dict[str, type[SignedMessage]] = {
     name: getattr(protocol.messages, name)
     for name in ("Query", "Decision", "AnswerHeader", "ResultReport", "Receipt")
-}
+} | {"Claim": Claim, "ClaimVerdict": ClaimVerdict}
+CLAIMS: dict[str, Any] = VECTORS["claims"]
 
 
 def value_of(plain: Any) -> Any:
@@ -161,6 +165,63 @@ def test_conflict_files(case: dict[str, Any]) -> None:
     else:
         with pytest.raises(BadConflict):
             verify_conflict(conflict, log)
+
+
+def pair(own: str, peer: str) -> Parties:
+    keys = VECTORS["keys"]
+    key = VerifyKey(_hex(keys[f"{peer} identity"]["public"]))
+    seed = _hex(keys[f"{own} identity"]["seed"])
+    return Parties(own, SigningKey.from_seed(seed), Peer(peer, key, parse_vkey(VECTORS["ledgers"][peer])))
+
+
+def reported() -> Reported:
+    told = CLAIMS["reported"]
+    return Reported(_hex(told["answer_hash"]), told["blocks"], told["hits"], told["answered_ms"])
+
+
+def judged(case: dict[str, Any], check: Callable[[], object]) -> None:
+    """The check passes, or is refused under the code that the case names."""
+    if case["code"] is None:
+        check()
+    else:
+        with pytest.raises(ConcordatError) as caught:
+            check()
+        assert caught.value.code == case["code"]
+
+
+@pytest.mark.parametrize("case", CLAIMS["submissions"], ids=lambda case: case["what"])
+def test_claims_as_they_arrive(case: dict[str, Any]) -> None:
+    query = _hex(CLAIMS["query"])
+    body, now_ms = _hex(case["body"]), CLAIMS["now_ms"]
+    judged(case, lambda: admit_claim(body, pair("CL", "US"), query, reported(), None, now_ms))
+
+
+@pytest.mark.parametrize("case", CLAIMS["replies"], ids=lambda case: case["what"])
+def test_verdicts_as_they_arrive(case: dict[str, Any]) -> None:
+    query, claim = own_query(_hex(CLAIMS["query"])), _hex(CLAIMS["claim"])
+    body, now_ms = _hex(case["body"]), CLAIMS["now_ms"]
+    judged(case, lambda: verify_verdict(body, pair("US", "CL"), query, claim, None, now_ms))
+
+
+@pytest.mark.parametrize("case", CLAIMS["judgements"], ids=lambda case: case["what"])
+def test_verdicts_on_claims(case: dict[str, Any]) -> None:
+    claim = read_claim(_hex(CLAIMS["claim"])).model_copy(update={"block": case["block"]})
+    now_ms = CLAIMS["reported"]["answered_ms"] + case["after_ms"]
+    reason = judge_claim(claim, reported(), case["given"], case["claimed"], now_ms, is_first=case["is_first"])
+    assert reason == case["reason"]
+
+
+def test_statements_follow_from_claim_and_verdict() -> None:
+    query, claim = own_query(_hex(CLAIMS["query"])), _hex(CLAIMS["claim"])
+    accepted, refused = (_hex(CLAIMS["verdicts"][name]) for name in ("accepted", "refused"))
+    made = [
+        sent(query, claim, "another officer"),
+        decided(query, claim, None),
+        decided(query, claim, read_verdict(refused).reason),
+        settled(query, claim, accepted, None),
+        settled(query, claim, refused, "refused"),
+    ]
+    assert {one.shared.type: one.shared.to_bytes().hex() for one in made} == CLAIMS["statements"]
 
 
 def test_descriptors_and_agreements() -> None:
