@@ -12,6 +12,7 @@ from protocol import statements
 from protocol.agreement import Agreement
 from protocol.descriptor import Descriptor
 from protocol.errors import BadDescriptor
+from protocol.statement_parts import Operated
 
 
 def accept_peer(core: NodeCore, descriptor: Descriptor, operator: str) -> Recorded:
@@ -37,7 +38,7 @@ def accept_peer(core: NodeCore, descriptor: Descriptor, operator: str) -> Record
             peer=descriptor.country,
             descriptor=descriptor.digest,
         ),
-        statements.Operated(operator=operator),
+        Operated(operator=operator),
     )
     seen = (held.seen_size, held.seen_root, held.seen_checkpoint) if held else (0, bytes(32), b"")
     core.state.put_peer(PeerRow(descriptor.country, descriptor.note, core.clock(), *seen))
@@ -66,7 +67,7 @@ def accept_agreement(core: NodeCore, agreement: Agreement, note: bytes, operator
             peer=peer,
             agreement=agreement.digest,
         ),
-        statements.Operated(operator=operator),
+        Operated(operator=operator),
     )
     core.agreements.put(agreement, peer, note)
     return recorded

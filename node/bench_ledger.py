@@ -28,7 +28,7 @@ from node.audit_files import DirectoryReader
 from node.entry_log import Record
 from node.ledger_store import POLICY, LedgerStore
 from protocol.audit.verify import verify_ledger
-from protocol.statements import Leaf
+from protocol.leaf import Leaf
 
 RATE: Final = 1000
 """Entries a second at which latency is measured."""

@@ -36,8 +36,10 @@ from protocol import statements, statements_witness
 from protocol.clock import ClockStep, ClockWatch
 from protocol.descriptor import Descriptor, read_descriptor
 from protocol.exchange.parties import Parties, Peer, Seen
+from protocol.leaf import Leaf
 from protocol.roster import Roster
-from protocol.statements import Leaf, Statement
+from protocol.statement_parts import PrivatePart, SharedPart
+from protocol.statements import Statement
 
 SOFTWARE: Final = "concordat 0.1.0"
 Clock = Callable[[], int]
@@ -186,7 +188,7 @@ class NodeCore:
                 statements.Installed(authority=self.config.authority, software=SOFTWARE),
             )
 
-    def record(self, shared: statements.SharedPart, private: statements.PrivatePart) -> Recorded:
+    def record(self, shared: SharedPart, private: PrivatePart) -> Recorded:
         """Log one statement, now; durable on return."""
         return self.append(Statement(shared, private), self.clock())
 

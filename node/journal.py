@@ -22,8 +22,10 @@ from node.payloads import PayloadStore
 from node.prefix_index import PrefixIndex
 from protocol.checkpoint import TreeHead
 from protocol.evidence import LogEvidence
+from protocol.leaf import Leaf, exchange_in_leaf
+from protocol.opening import Opening
 from protocol.payload import OpenedPayload, PayloadBox, make_entry, open_as_node
-from protocol.statements import Leaf, Opening, Statement, exchange_in_leaf
+from protocol.statements import Statement
 
 _STRIPES: Final = 64
 

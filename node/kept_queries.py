@@ -19,7 +19,7 @@ from node.bodies import Bodies, Kind
 from node.state import State
 from node.tables import held_exchanges, kept_queries
 from protocol import limits
-from protocol.statements import exchange_in_leaf
+from protocol.leaf import exchange_in_leaf
 
 
 @dataclass(frozen=True, slots=True)

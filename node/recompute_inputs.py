@@ -30,9 +30,9 @@ from node.recompute import Gallery, Inputs, Side
 from protocol.audit.reader import LedgerReader
 from protocol.checkpoint import parse_checkpoint_text
 from protocol.exchange.checks import own_query
+from protocol.leaf import Leaf
 from protocol.limits import MAX_QUERY_CIPHERTEXT
 from protocol.payload import OpenedPayload, PayloadBox, open_as_auditor
-from protocol.statements import Leaf
 
 MAX_KEYS_BYTES: Final = 1 << 30
 

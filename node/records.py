@@ -20,8 +20,8 @@ from node.journal import Recorded
 from node.logging import log
 from node.unfinished import ERASURE, Marks
 from protocol import limits
-from protocol.statement_parts import LocalPart, Operated
-from protocol.statements import Leaf, SharedPart, exchange_in_leaf
+from protocol.leaf import Leaf, exchange_in_leaf
+from protocol.statement_parts import LocalPart, Operated, SharedPart
 from protocol.statements_keys import KEYS_BASIS, Registration
 from protocol.statements_records import (
     FILLER_BASIS,

@@ -30,7 +30,8 @@ from node.ledger_store import SCRATCH, LedgerStore
 from node.state import PeerRow, State, open_engine
 from node.witness_state import WitnessState
 from protocol.checkpoint import LogKeys, TreeHead, open_checkpoint
-from protocol.statements import Operated, Statement
+from protocol.statement_parts import Operated
+from protocol.statements import Statement
 from protocol.statements_witness import Decided, LedgerSucceeded, SuccessionAccepted
 from protocol.succession import Succession, check_continues, sign_succession
 

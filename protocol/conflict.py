@@ -25,7 +25,7 @@ from crypto.note import MAX_NOTE_BYTES, Ed25519Verifier, MlDsaVerifier, parse_vk
 from crypto.textforms import decode_base64, decode_decimal, encode_base64
 from protocol import limits
 from protocol.checkpoint import AnyLog, LogKeys, open_checkpoint
-from protocol.statements import MAX_LEAF_BYTES, Leaf
+from protocol.leaf import MAX_LEAF_BYTES, Leaf
 
 HEADER: Final = "concordat/ledger-conflict/v1"
 MAX_CONFLICT_BYTES: Final = 2 * MAX_NOTE_BYTES + 64 * 1024

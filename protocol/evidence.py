@@ -19,8 +19,10 @@ from crypto import merkle
 from crypto.errors import BadProof, BadSignature, PeerFault
 from protocol import limits
 from protocol.checkpoint import AnyLog, SignedCheckpoint, TreeHead, open_checkpoint
+from protocol.leaf import MAX_LEAF_BYTES, Leaf
 from protocol.model import Count, Hash, Model
-from protocol.statements import MAX_LEAF_BYTES, Leaf, Opening, SharedPart, verify_opening
+from protocol.opening import Opening, verify_opening
+from protocol.statement_parts import SharedPart
 
 Path = Annotated[list[Hash], Field(max_length=merkle.MAX_PROOF_HASHES)]
 SharedT = TypeVar("SharedT", bound=SharedPart)

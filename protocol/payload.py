@@ -21,23 +21,11 @@ from crypto.errors import SealBroken
 from crypto.sealing import NONCE_BYTES, open_sealed, open_sealed_to, public_key, seal, seal_to
 from protocol import limits
 from protocol.errors import BadMessage
+from protocol.leaf import SALT_BYTES, Leaf, commit, exchange_in_leaf, private_digest, shared_digest
 from protocol.model import Hash, Model
-from protocol.statements import (
-    MAX_PART_BYTES,
-    SALT_BYTES,
-    BadOpening,
-    Leaf,
-    Opening,
-    PrivatePart,
-    SharedPart,
-    Statement,
-    commit,
-    exchange_in_leaf,
-    parse_private,
-    private_digest,
-    shared_digest,
-    verify_opening,
-)
+from protocol.opening import BadOpening, Opening, verify_opening
+from protocol.statement_parts import MAX_PART_BYTES, PrivatePart, SharedPart
+from protocol.statements import Statement, parse_private
 
 MAX_PAYLOAD_BYTES: Final = 3 * MAX_PART_BYTES
 PAYLOAD_CLASS: Final = 2048

@@ -1,11 +1,10 @@
 """What an entry of a ledger says, and how much of it each reader may see.
 
-An entry (*leaf*) is the minimum in clear: a format version, the hashed exchange id, the time, and a salted
-commitment. The commitment covers two parts. The *shared part* is what the other country must see of the
-entry to check that the rule "log before ..." was kept on this very query. The *private part* stays at home,
-for the auditor: officer, approver, case reference. An ``Opening`` reveals the first without the second.
+The *shared part* is what the other country must see of the entry to check that the rule "log before ..." was kept on
+this very query. The *private part* stays at home, for the auditor: officer, approver, case reference. An ``Opening``
+reveals the first without the second.
 
-Source: specs/ledger.md, sections "Entries" and "Statements".
+Source: specs/ledger.md, section "Statements".
 """
 
 from __future__ import annotations
@@ -17,95 +16,23 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from crypto.contexts import Context, hash_fields
-from crypto.errors import PeerFault
-from crypto.merkle import leaf_hash
 from protocol import limits, wire
 from protocol.errors import BadMessage
-from protocol.model import Count, Country, Hash, Millis, Model, Term, Text, describe
+from protocol.model import Count, Country, Hash, Term, Text, describe
 from protocol.statement_parts import (
-    MAX_PART_BYTES as MAX_PART_BYTES,
-)
-from protocol.statement_parts import (
-    LocalPart as LocalPart,
-)
-from protocol.statement_parts import (
-    NoPrivatePart as NoPrivatePart,
-)
-from protocol.statement_parts import (
-    Operated as Operated,
-)
-from protocol.statement_parts import (
-    PrivatePart as PrivatePart,
-)
-from protocol.statement_parts import (
-    SharedPart as SharedPart,
+    MAX_PART_BYTES,
+    LocalPart,
+    NoPrivatePart,
+    Operated,
+    PrivatePart,
+    SharedPart,
 )
 from protocol.statements_claims import CLAIM_STATEMENTS
 from protocol.statements_keys import KEY_STATEMENTS
 from protocol.statements_records import RECORD_STATEMENTS
 from protocol.statements_witness import WITNESS_STATEMENTS
 
-LEAF_VERSION: Final = 1
-SALT_BYTES: Final = 32
-MAX_LEAF_BYTES: Final = 256
-"""A leaf is 129 bytes; room for a second version."""
-
 Outcome = Literal["hit", "no-hit", "refused", "failed"]
-
-
-class BadOpening(PeerFault):
-    """An opening that does not match the commitment in its leaf, or does not say what it must."""
-
-    code = "bad-opening"
-
-
-_LEAF_BYTES: Final = 115
-_LEAF_FORM: Final = (
-    (0, b"\x84\xaacommitment\xc4\x20"),
-    (46, b"\xa8exchange\xc4\x20"),
-    (89, b"\xa7time_ms\xcf"),
-    (106, b"\xa7version\x01"),
-)
-_LEAF_FIELDS: Final = {"version", "exchange", "time_ms", "commitment"}
-
-
-class Leaf(Model):
-    """One entry of the tree, always of the same length.
-
-    Attributes:
-        version: 1.
-        exchange: ``exchange_in_leaf`` of the exchange id, the same in both countries' leaves.
-        time_ms: Milliseconds since 1970, UTC, by the clock of the node.
-        commitment: ``commit`` of the two parts.
-    """
-
-    LIMIT: ClassVar[int] = MAX_LEAF_BYTES
-
-    version: Literal[1] = LEAF_VERSION
-    exchange: Hash
-    time_ms: Millis
-    commitment: Hash
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """As ``Model.from_bytes``; the form that every leaf of our time has is read without the general parser."""
-        if len(data) == _LEAF_BYTES and all(data[at : at + len(part)] == part for at, part in _LEAF_FORM):
-            time_ms = int.from_bytes(data[98:106], "big")
-            # A smaller number would have a shorter form.
-            if 1 << 32 <= time_ms < limits.MAX_TIME_MS:
-                return cls.model_construct(  # type: ignore[return-value]
-                    _LEAF_FIELDS,
-                    version=LEAF_VERSION,
-                    exchange=data[57:89],
-                    time_ms=time_ms,
-                    commitment=data[14:46],
-                )
-        return super().from_bytes(data)
-
-    @property
-    def leaf_hash(self) -> bytes:
-        """The RFC 6962 leaf hash of the entry."""
-        return leaf_hash(self.to_bytes())
 
 
 class Asked(SharedPart):
@@ -326,22 +253,6 @@ EARLIER: Final[dict[str, type[PrivatePart]]] = {"query.answered": Computed}
 """Private parts that ledgers of earlier versions hold, and that are still read: an answer without its seed."""
 
 
-class Opening(Model):
-    """What reveals the shared part of one leaf, and nothing of its private part.
-
-    Attributes:
-        shared: The canonical bytes of the shared part.
-        salt: 32 bytes, the salt of the shared part.
-        private_digest: The salted digest of the private part.
-    """
-
-    LIMIT: ClassVar[int] = MAX_PART_BYTES + 256
-
-    shared: bytes
-    salt: Hash
-    private_digest: Hash
-
-
 @dataclass(frozen=True)
 class Statement:
     """Both parts of one statement, which belong together by type."""
@@ -356,11 +267,6 @@ class Statement:
             raise TypeError(f"{type(self.shared).__name__} does not go with {type(self.private).__name__}")
 
 
-def exchange_in_leaf(exchange_id: bytes) -> bytes:
-    """The hashed exchange id that a leaf carries; 32 bytes."""
-    return hash_fields(Context.EXCHANGE_ID_IN_LEAF, exchange_id)
-
-
 def answer_block_hash(block: bytes) -> bytes:
     """The hash of one block of an answer; 32 bytes."""
     return hash_fields(Context.ANSWER, block)
@@ -369,21 +275,6 @@ def answer_block_hash(block: bytes) -> bytes:
 def answer_blocks_digest(hashes: Sequence[bytes]) -> bytes:
     """What names all blocks of an answer by their hashes, in its order; 32 bytes."""
     return hash_fields(Context.ANSWER_BLOCKS, *hashes)
-
-
-def shared_digest(salt: bytes, shared: bytes) -> bytes:
-    """The salted digest of a shared part; 32 bytes."""
-    return hash_fields(Context.SHARED_PART, salt, shared)
-
-
-def private_digest(salt: bytes, private: bytes) -> bytes:
-    """The salted digest of a private part; 32 bytes."""
-    return hash_fields(Context.PRIVATE_PART, salt, private)
-
-
-def commit(shared: bytes, private: bytes) -> bytes:
-    """The commitment in a leaf, from the two digests; 32 bytes."""
-    return hash_fields(Context.COMMITMENT, shared, private)
 
 
 def parse_shared(data: bytes) -> SharedPart:
@@ -412,19 +303,3 @@ def parse_private(data: bytes, shared: SharedPart) -> PrivatePart:
         if isinstance(fields, dict) and set(fields) == set(earlier.model_fields):
             return earlier.from_bytes(data)
     return model.from_bytes(data)
-
-
-def verify_opening(leaf: Leaf, opening: Opening) -> SharedPart:
-    """The shared part of a leaf, once its opening has been checked against the commitment.
-
-    Raises:
-        BadOpening: The opening does not open this leaf, or names another exchange than the leaf.
-        BadEncoding, BadMessage: The shared part is malformed.
-    """
-    digest = shared_digest(opening.salt, opening.shared)
-    if commit(digest, opening.private_digest) != leaf.commitment:
-        raise BadOpening("the opening does not match the commitment in the leaf")
-    shared = parse_shared(opening.shared)
-    if exchange_in_leaf(shared.exchange_id) != leaf.exchange:
-        raise BadOpening(f"the {shared.type} statement names another exchange than its leaf")
-    return shared

@@ -163,8 +163,8 @@ def open_(
         from node.errors import BadConfig
         from protocol.audit.entries import Entry
         from protocol.audit.search import shown
+        from protocol.leaf import Leaf
         from protocol.payload import PayloadBox, open_as_auditor
-        from protocol.statements import Leaf
 
         private = private_key(key)
         arguments = {"index": index, "key": public_key(private).hex(), "purpose": purpose}

@@ -14,6 +14,7 @@ from protocol import limits, tiles
 from protocol.audit.reader import LedgerReader, Unreadable
 from protocol.audit.report import Findings, Rule
 from protocol.audit.tree import Tree
+from protocol.leaf import Leaf
 from protocol.payload import (
     MAX_PAYLOAD_BYTES,
     BadOpening,
@@ -24,7 +25,7 @@ from protocol.payload import (
     payload_path,
 )
 from protocol.statement_parts import LocalPart, PrivatePart, SharedPart
-from protocol.statements import Asked, Leaf
+from protocol.statements import Asked
 from protocol.statements_claims import HitClaim
 from protocol.statements_keys import Registration
 from protocol.statements_records import FILLER

@@ -18,8 +18,8 @@ from protocol.audit.entries import Entry, country_of
 from protocol.audit.registrations import key_counts
 from protocol.audit.trust import trust_counts
 from protocol.audit.verify import AuditedLedger
+from protocol.leaf import exchange_in_leaf
 from protocol.statement_parts import PrivatePart
-from protocol.statements import exchange_in_leaf
 from protocol.statements_records import FILLER, PayloadsErased
 
 

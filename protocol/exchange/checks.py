@@ -41,6 +41,7 @@ from protocol.messages import (
     open_signed,
 )
 from protocol.seen_by import UnseenCheckpoint, unseen
+from protocol.statement_parts import SharedPart
 from protocol.statements import (
     Asked,
     QueryAccepted,
@@ -50,7 +51,6 @@ from protocol.statements import (
     QueryIntent,
     QueryRefused,
     QueryResult,
-    SharedPart,
 )
 
 T = TypeVar("T", bound=SharedPart)

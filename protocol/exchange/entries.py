@@ -10,9 +10,9 @@ from typing import Any, Literal
 from protocol.exchange.checks import ASKED_FIELDS, OUTCOME_FIELDS, REPLY_FIELDS, own_query
 from protocol.exchange.request import QueryRequest
 from protocol.messages import Query, ResultReport, Signed, message_hash
+from protocol.statement_parts import NoPrivatePart
 from protocol.statements import (
     Computed,
-    NoPrivatePart,
     QueryAccepted,
     QueryAnswered,
     QueryClaimed,

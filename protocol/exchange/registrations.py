@@ -37,7 +37,7 @@ from protocol.registration import (
     refused,
     registered,
 )
-from protocol.statements import SharedPart
+from protocol.statement_parts import SharedPart
 from protocol.statements_keys import (
     KeysChallenged,
     KeysOffered,

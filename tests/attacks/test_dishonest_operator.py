@@ -32,9 +32,11 @@ from protocol.audit.reader import MemoryReader
 from protocol.audit.report import AuditReport, Rule
 from protocol.audit.search import Criteria, search, statistics
 from protocol.audit.verify import LedgerInput, audit_ledger
+from protocol.leaf import Leaf
 from protocol.payload import payload_path
+from protocol.statement_parts import NoPrivatePart, Operated, SharedPart
 
-NOTICED, OPERATED = w.Noticed(software="test"), s.Operated(operator="op")
+NOTICED, OPERATED = w.Noticed(software="test"), Operated(operator="op")
 YEAR_10000_MS = 253_402_300_800_000
 
 
@@ -59,7 +61,7 @@ def rules(report: AuditReport) -> list[tuple[Rule, int | None]]:
 def test_no_time_stops_an_audit(us: Country, time_ms: int) -> None:
     """A leaf is written byte by byte: what no clock shows is not a leaf, and no tool has to show it."""
     digest = hashlib.sha256(b"far away").digest()
-    entry = s.Leaf(exchange=digest, time_ms=START_MS, commitment=digest).to_bytes()
+    entry = Leaf(exchange=digest, time_ms=START_MS, commitment=digest).to_bytes()
     us.ledger.append(entry.replace(START_MS.to_bytes(8, "big"), time_ms.to_bytes(8, "big")))
     assert rules(audit(us)) == [(Rule.ENTRY_FORM, 1)]
 
@@ -116,7 +118,7 @@ def test_what_has_no_legal_basis_is_never_erased_with_an_exchange(tmp_path: Path
     same_id = local_exchange(b"peer.accepted", digest)
     with NodeCore.open(tmp_path / "node", clock=lambda: now) as core:
         refused = s.QueryRefused(**asked(1, exchange_id=same_id), reason="agreement-unknown")
-        asked_at = core.record(refused, s.NoPrivatePart()).index
+        asked_at = core.record(refused, NoPrivatePart()).index
         accepted = s.PeerAccepted(exchange_id=same_id, country="CL", peer="US", descriptor=digest)
         accepted_at = core.record(accepted, OPERATED).index
         now += 31 * limits.DAY
@@ -133,7 +135,7 @@ class Hidden:
 
     country: Country
 
-    def record(self, *statements: s.SharedPart, sealed_to: list[bytes]) -> None:
+    def record(self, *statements: SharedPart, sealed_to: list[bytes]) -> None:
         us = self.country
         key = hashlib.sha256(b"storage key of US").digest()
         us.journal = Journal(us.ledger, key, sealed_to)

@@ -24,7 +24,8 @@ from protocol.evidence import LogEvidence
 from protocol.exchange import checks
 from protocol.exchange.parties import Seen
 from protocol.log_policy import parse_policy
-from protocol.statements import GalleryImported, ImportedGallery, PrivatePart, SharedPart, Statement
+from protocol.statement_parts import PrivatePart, SharedPart
+from protocol.statements import GalleryImported, ImportedGallery, Statement
 from protocol.witness import AddCheckpoint
 from protocol.witnessing import BadCosignature, cosign, witness_signer, witness_verifier
 

@@ -14,7 +14,8 @@ from nodes import World
 
 from node.core import NodeCore, wall_clock
 from node.ledger_store import LedgerStore
-from protocol.statements import GalleryImported, ImportedGallery, Leaf
+from protocol.leaf import Leaf
+from protocol.statements import GalleryImported, ImportedGallery
 
 ENTRIES = 300
 BATCH = 256

@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crypto.errors import ConcordatError
+from protocol.leaf import Leaf
 from protocol.model import Model
-from protocol.statements import Leaf
 
 WHOLE = Leaf(exchange=b"E" * 32, time_ms=1_750_000_000_000, commitment=b"C" * 32).to_bytes()
 

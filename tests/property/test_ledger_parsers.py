@@ -33,6 +33,7 @@ from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import Seen, verify_ledger
 from protocol.checkpoint import Checkpoint, parse_checkpoint_text
 from protocol.evidence import LogEvidence
+from protocol.leaf import Leaf
 from protocol.log_policy import parse_policy
 from protocol.payload import PayloadBox, make_entry
 from protocol.witness import AddCheckpoint, parse_request, process
@@ -74,7 +75,7 @@ PARSERS: dict[str, tuple[bytes, Callable[[bytes], object], Callable[[object], by
         parse_signature_lines,
         lambda value: b"".join(line.line() for line in value),  # type: ignore[attr-defined]
     ),
-    "leaf": (LEAF.to_bytes(), s.Leaf.from_bytes, lambda value: value.to_bytes()),  # type: ignore[attr-defined]
+    "leaf": (LEAF.to_bytes(), Leaf.from_bytes, lambda value: value.to_bytes()),  # type: ignore[attr-defined]
     "shared": (OPENING.shared, s.parse_shared, lambda value: value.to_bytes()),  # type: ignore[attr-defined]
     "payload": (BOX.to_bytes(), PayloadBox.from_bytes, lambda value: value.to_bytes()),  # type: ignore[attr-defined]
     "evidence": (

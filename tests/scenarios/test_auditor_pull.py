@@ -31,7 +31,7 @@ from protocol.audit.verify import verify_ledger
 from protocol.errors import BadMessage
 from protocol.log_policy import parse_policy
 from protocol.messages import ErrorReply
-from protocol.statements import NoPrivatePart
+from protocol.statement_parts import NoPrivatePart
 
 PURPOSE = "lawfulness-check"
 

@@ -44,7 +44,8 @@ from protocol.registration import (
     read_decision,
     read_offer,
 )
-from protocol.statements import NoPrivatePart, QueryIntent, Requested
+from protocol.statement_parts import NoPrivatePart
+from protocol.statements import QueryIntent, Requested
 
 PROFILE = builtin("embedding-128")
 PLAN = plan_for(PROFILE.search)

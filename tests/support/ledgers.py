@@ -17,6 +17,8 @@ from node.ledger_store import LedgerStore
 from protocol import statements as s
 from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import LedgerInput
+from protocol.leaf import Leaf
+from protocol.statement_parts import NoPrivatePart, PrivatePart, SharedPart
 
 AUDITOR = hashlib.sha256(b"auditor").digest()
 START_MS = 1_750_000_000_000
@@ -43,7 +45,7 @@ def exchange_id(number: int) -> bytes:
 def filler(number: int) -> bytes:
     """The bytes of a well-formed leaf whose payload nobody has."""
     digest = hashlib.sha256(b"filler %d" % number).digest()
-    return s.Leaf(exchange=digest, time_ms=START_MS, commitment=digest[::-1]).to_bytes()
+    return Leaf(exchange=digest, time_ms=START_MS, commitment=digest[::-1]).to_bytes()
 
 
 @dataclass
@@ -56,10 +58,10 @@ class Country:
     journal: Journal
     now_ms: int = START_MS
 
-    def record(self, shared: s.SharedPart, private: s.PrivatePart | None = None) -> Recorded:
+    def record(self, shared: SharedPart, private: PrivatePart | None = None) -> Recorded:
         """Log a statement a second after the one before."""
         self.now_ms += 1000
-        return self.journal.record(s.Statement(shared, private or s.NoPrivatePart()), self.now_ms)
+        return self.journal.record(s.Statement(shared, private or NoPrivatePart()), self.now_ms)
 
     def files(self) -> dict[str, bytes]:
         """Every file of the ledger, by relative path."""

@@ -8,15 +8,9 @@ from crypto.note import CosignatureSigner, Ed25519Signer, sign_note
 from crypto.signing import SigningKey
 from protocol.checkpoint import Checkpoint
 from protocol.evidence import LogEvidence
-from protocol.statements import (
-    Leaf,
-    Opening,
-    Statement,
-    commit,
-    exchange_in_leaf,
-    private_digest,
-    shared_digest,
-)
+from protocol.leaf import Leaf, commit, exchange_in_leaf, private_digest, shared_digest
+from protocol.opening import Opening
+from protocol.statements import Statement
 from protocol.witnessing import cosign, witness_signer
 
 

@@ -44,6 +44,7 @@ from protocol.claims import Claim, ClaimSubmission
 from protocol.conflict import Conflict, read_conflict
 from protocol.descriptor import read_descriptor
 from protocol.evidence import LogEvidence
+from protocol.leaf import Leaf
 from protocol.log_policy import parse_policy
 from protocol.messages import sign
 from protocol.payload import PayloadBox, make_entry
@@ -142,7 +143,7 @@ PARSERS: tuple[Parser, ...] = (
     Parser(
         "proof", (TlogProof(3, (bytes(32),), NOTE).to_bytes(),), lambda data: parse_proof(data).to_bytes()
     ),
-    Parser("leaf", (LEAF.to_bytes(),), lambda data: s.Leaf.from_bytes(data).to_bytes()),
+    Parser("leaf", (LEAF.to_bytes(),), lambda data: Leaf.from_bytes(data).to_bytes()),
     Parser(
         "entry", tuple(one.to_bytes() for one in STATEMENTS), lambda data: s.parse_shared(data).to_bytes()
     ),

@@ -20,18 +20,16 @@ from node.gallery_commitment import HeldState
 from node.recompute import Gallery, Inputs, Side
 from protocol.exchange.entries import accepted_entry
 from protocol.messages import BodyHash, Query, message_hash, sign
+from protocol.opening import Opening
 from protocol.payload import OpenedPayload
+from protocol.statement_parts import NoPrivatePart, PrivatePart, SharedPart
 from protocol.statements import (
     Computation,
-    NoPrivatePart,
-    Opening,
-    PrivatePart,
     QueryAnswered,
     QueryClaimed,
     QueryIntent,
     QueryResult,
     Requested,
-    SharedPart,
     Statement,
     answer_block_hash,
     answer_blocks_digest,

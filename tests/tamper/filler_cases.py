@@ -9,13 +9,13 @@ from scribe import Scribe, policy_of
 from crypto.contexts import Context
 from crypto.sealing import public_key, seal, seal_to
 from protocol import limits
-from protocol import statements as s
 from protocol import statements_records as r
 from protocol.audit.report import Rule
 from protocol.payload import PAYLOAD_CLASS, PayloadBox, WrappedKey
+from protocol.statement_parts import NoPrivatePart, Operated
 
 POLICY = policy_of("US")
-NONE = s.NoPrivatePart()
+NONE = NoPrivatePart()
 
 
 def _filler(number: int, country: str = "US") -> r.LogFiller:
@@ -84,7 +84,7 @@ def _erased() -> Cases:
             retention_days=2,
         )
         later = Scribe("US", scribe.now_ms, list(scribe.leaves), dict(scribe.payloads))
-        later.record(erased, s.Operated(operator="op"), leaf.time_ms + (2 - days) * limits.DAY)
+        later.record(erased, Operated(operator="op"), leaf.time_ms + (2 - days) * limits.DAY)
         files = {path: data for path, data in later.files().items() if path != scribe.path(1)}
         yield single(f"a filler erased {name}", files, POLICY, *rules, key=True)
 

@@ -15,6 +15,7 @@ from protocol import limits
 from protocol import statements as s
 from protocol.agreement import Agreement
 from protocol.audit.report import Rule
+from protocol.statement_parts import Operated
 
 OTHER = bytes([9]) * 32
 LATER = limits.FETCH_PERIOD + limits.REPORT_PERIOD + limits.MAX_ANSWER_PERIOD
@@ -70,7 +71,7 @@ def _late(country: int) -> Callable[[Scribe, Scribe], None]:
         one.now_ms += LATER
         one.record(
             s.PeerAccepted(exchange_id=bytes([7]) * 16, country=one.code, peer="CO", descriptor=bytes(32)),
-            s.Operated(operator="op"),
+            Operated(operator="op"),
         )
 
     return record

@@ -18,7 +18,9 @@ from crypto.signing import SigningKey
 from protocol import statements as s
 from protocol import tiles
 from protocol.checkpoint import Checkpoint
+from protocol.leaf import Leaf
 from protocol.payload import make_entry, payload_path
+from protocol.statement_parts import NoPrivatePart, PrivatePart, SharedPart
 
 Files = dict[str, bytes]
 WITNESS = CosignatureSigner("w.example", SigningKey.from_seed(b"\x08" * 32), 1)
@@ -96,16 +98,16 @@ class Scribe:
 
     code: str
     now_ms: int = START_MS
-    leaves: list[s.Leaf] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
     payloads: Files = field(default_factory=dict)
 
     def record(
-        self, shared: s.SharedPart, private: s.PrivatePart | None = None, at_ms: int | None = None
-    ) -> s.Leaf:
+        self, shared: SharedPart, private: PrivatePart | None = None, at_ms: int | None = None
+    ) -> Leaf:
         """One more entry, a second after the one before."""
         self.now_ms = self.now_ms + 1000 if at_ms is None else at_ms
         random = counter_random(f"{self.code}/{len(self.leaves)}")
-        statement = s.Statement(shared, private or s.NoPrivatePart())
+        statement = s.Statement(shared, private or NoPrivatePart())
         leaf, box, _ = make_entry(statement, self.now_ms, bytes(32), [public_key(AUDITOR)], random)
         self.leaves.append(leaf)
         self.payloads[payload_path(leaf.leaf_hash)] = box.to_bytes()
@@ -154,5 +156,5 @@ def leaves(count: int) -> list[bytes]:
     made = []
     for number in range(count):
         digest = hashlib.sha256(b"leaf %d" % number).digest()
-        made.append(s.Leaf(exchange=digest, time_ms=START_MS + number, commitment=digest[::-1]).to_bytes())
+        made.append(Leaf(exchange=digest, time_ms=START_MS + number, commitment=digest[::-1]).to_bytes())
     return made

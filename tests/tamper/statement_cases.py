@@ -27,7 +27,9 @@ from protocol import limits
 from protocol import statements as s
 from protocol import statements_records as r
 from protocol.audit.report import Rule
+from protocol.leaf import Leaf
 from protocol.payload import PayloadBox, make_entry, payload_path
+from protocol.statement_parts import Operated, PrivatePart, SharedPart
 
 POLICY = policy_of("US")
 OTHER = bytes([9]) * 32
@@ -64,11 +66,11 @@ def _leaves() -> Cases:
     for of in (0, 39):
         files = publish("US", [*sound, sound[of]])
         yield single(f"entry {of} twice", files, POLICY, Named(Rule.DUPLICATE_ENTRY, last, 40))
-    early = s.Leaf(exchange=OTHER, time_ms=START_MS - limits.CLOCK_SKEW - 1, commitment=OTHER).to_bytes()
+    early = Leaf(exchange=OTHER, time_ms=START_MS - limits.CLOCK_SKEW - 1, commitment=OTHER).to_bytes()
     yield single(
         "a clock set back", publish("US", [*sound, early]), POLICY, Named(Rule.CLOCK_BACKWARD, last, 40)
     )
-    close = s.Leaf(exchange=OTHER, time_ms=START_MS - limits.CLOCK_SKEW + 60, commitment=OTHER).to_bytes()
+    close = Leaf(exchange=OTHER, time_ms=START_MS - limits.CLOCK_SKEW + 60, commitment=OTHER).to_bytes()
     yield single("a clock within its tolerance", publish("US", [*sound, close]), POLICY)
 
 
@@ -141,7 +143,7 @@ def _lying(files: Files, us: Scribe, index: int) -> Cases:
         )  # fmt: skip
 
 
-def seal_lie(leaf: s.Leaf, statement: s.Statement, random: object) -> bytes:
+def seal_lie(leaf: Leaf, statement: s.Statement, random: object) -> bytes:
     """A payload that opens at ``leaf`` and says something else than it."""
     from crypto.sealing import NONCE_BYTES, seal, seal_to
 
@@ -165,7 +167,7 @@ def seal_lie(leaf: s.Leaf, statement: s.Statement, random: object) -> bytes:
     ).to_bytes()
 
 
-def _told(code: str, *statements: tuple[s.SharedPart, s.PrivatePart | None], begin: bool = True) -> Scribe:
+def _told(code: str, *statements: tuple[SharedPart, PrivatePart | None], begin: bool = True) -> Scribe:
     scribe = Scribe(code)
     if begin:
         scribe.begin()
@@ -176,7 +178,7 @@ def _told(code: str, *statements: tuple[s.SharedPart, s.PrivatePart | None], beg
 
 def _order() -> Cases:
     """The node itself writes what the rules forbid, and signs it."""
-    none: s.PrivatePart | None = None
+    none: PrivatePart | None = None
     an_intent, an_answer = (intent(1), REQUESTED), (answered(1), COMPUTED)
     an_acceptance, a_claim, a_result = (accepted(1, OTHER), none), (claimed(1), none), (result(1), none)
     fields = {k: getattr(intent(1), k) for k in s.Asked.model_fields if k not in ("type", "query_hash")}
@@ -191,7 +193,7 @@ def _order() -> Cases:
         r.QueryConfirmed(**reply, confirmed=True),
         r.Compared(examiner="a", second_examiner="b", disclosed_to=None),
     )
-    told: Sequence[tuple[str, str, list[tuple[s.SharedPart, s.PrivatePart | None]], list[Named]]] = [
+    told: Sequence[tuple[str, str, list[tuple[SharedPart, PrivatePart | None]], list[Named]]] = [
         ("a result without an intent", "US", [a_result], [Named(Rule.ORDER, None, 1, "US")]),
         ("a result before its intent", "US", [a_result, an_intent], [Named(Rule.ORDER, None, 1, "US")]),
         ("a confirmation without a result", "US", [an_intent, confirmed], [Named(Rule.ORDER, None, 2, "US")]),
@@ -260,7 +262,7 @@ def _retention() -> Cases:
     """An old exchange: entries 1 and 2; then holds and erasures, a year later."""
     year = 365
     later = START_MS + 400 * limits.DAY
-    operated = s.Operated(operator="op-1")
+    operated = Operated(operator="op-1")
 
     def old() -> Scribe:
         scribe = Scribe("US").begin()
@@ -275,13 +277,13 @@ def _retention() -> Cases:
             retention_days=days,
         )  # fmt: skip
 
-    def placed(scribe: Scribe, number: int = 91) -> s.Leaf:
+    def placed(scribe: Scribe, number: int = 91) -> Leaf:
         shared = r.HoldPlaced(
             exchange_id=exchange_id(number), country="US", exchange=scribe.leaves[1].exchange
         )
         return scribe.record(shared, r.Held(operator="op-1", authority="court", reference="order 7"))
 
-    def released(scribe: Scribe, hold: bytes) -> s.Leaf:
+    def released(scribe: Scribe, hold: bytes) -> Leaf:
         shared = r.HoldReleased(
             exchange_id=exchange_id(92), country="US", exchange=scribe.leaves[1].exchange, placed=hold
         )

@@ -34,13 +34,14 @@ from protocol import statements as s
 from protocol import statements_witness as w
 from protocol.audit.report import Rule
 from protocol.audit.verify import Seen
+from protocol.statement_parts import Operated
 
 SIZE = 300
 POLICY, WITNESSED = policy_of("US"), policy_of("US", witnessed=True)
 OTHER = bytes([9]) * 32
 DECIDED = w.Decided(operator="op", reason="because")
 NOTICED = w.Noticed(software="scribe")
-OPERATED = s.Operated(operator="op")
+OPERATED = Operated(operator="op")
 BEFORE = "us.example/before"
 
 

@@ -33,6 +33,8 @@ from protocol.audit.reader import MemoryReader, Unreadable
 from protocol.audit.report import AuditReport, Rule
 from protocol.audit.verify import Seen, verify_ledger
 from protocol.checkpoint import parse_checkpoint_text
+from protocol.leaf import Leaf
+from protocol.opening import BadOpening, verify_opening
 from protocol.payload import make_entry, payload_path
 
 
@@ -356,10 +358,10 @@ def test_a_payload_that_does_not_match_its_commitment_is_named(us: Country) -> N
     statement = s.Statement(intent(1), REQUESTED)
     random = __import__("ledgers").counter_random("liar")
     leaf, _, opening = make_entry(statement, START_MS, bytes(32), [], random)
-    lying = s.Leaf(exchange=leaf.exchange, time_ms=leaf.time_ms, commitment=hash_fields(Context.COMMITMENT))
-    with pytest.raises(s.BadOpening):
-        s.verify_opening(lying, opening)
-    assert s.verify_opening(leaf, opening) == statement.shared
+    lying = Leaf(exchange=leaf.exchange, time_ms=leaf.time_ms, commitment=hash_fields(Context.COMMITMENT))
+    with pytest.raises(BadOpening):
+        verify_opening(lying, opening)
+    assert verify_opening(leaf, opening) == statement.shared
 
 
 @pytest.mark.parametrize(

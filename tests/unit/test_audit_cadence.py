@@ -16,7 +16,7 @@ from protocol.audit.cadence import GRACE_MS, cadences
 from protocol.audit.entries import Entry
 from protocol.audit.search import statistics
 from protocol.audit.verify import audit_ledger
-from protocol.statements import Leaf
+from protocol.leaf import Leaf
 
 HOUR = 3_600_000
 

@@ -16,6 +16,7 @@ from protocol import statements as s
 from protocol import statements_records as r
 from protocol.errors import BadMessage
 from protocol.payload import PAYLOAD_CLASS, make_entry, pad, unpad
+from protocol.statement_parts import NoPrivatePart
 
 GROUP = 16
 
@@ -81,12 +82,12 @@ def test_a_filler_has_the_length_of_every_other_entry() -> None:
     confirmed = r.QueryConfirmed(exchange_id=exchange_id(1), **reply, confirmed=True)
     others = [
         s.Statement(intent(1), REQUESTED),
-        s.Statement(accepted(1, bytes(32)), s.NoPrivatePart()),
+        s.Statement(accepted(1, bytes(32)), NoPrivatePart()),
         s.Statement(answered(1), s.Computed(records=1, compute_ms=1)),
-        s.Statement(result(1), s.NoPrivatePart()),
+        s.Statement(result(1), NoPrivatePart()),
         s.Statement(confirmed, r.Compared(examiner="a", second_examiner="b", disclosed_to="c" * 200)),
     ]
-    assert {_lengths(one) for one in others} == {_lengths(s.Statement(filler, s.NoPrivatePart()))}
+    assert {_lengths(one) for one in others} == {_lengths(s.Statement(filler, NoPrivatePart()))}
 
 
 def test_padding_has_one_form() -> None:

@@ -33,7 +33,10 @@ from protocol.evidence import (
     WrongStatement,
     verify_evidence,
 )
+from protocol.leaf import Leaf, commit, exchange_in_leaf, private_digest, shared_digest
+from protocol.opening import BadOpening, Opening, verify_opening
 from protocol.payload import payload_path
+from protocol.statement_parts import SharedPart
 
 
 @pytest.fixture
@@ -117,10 +120,10 @@ def test_every_part_of_the_evidence_counts(us: Country, tmp_path: Path) -> None:
         ({"inclusion": good.inclusion[:-1]}, NotIncluded),
         ({"inclusion": [*good.inclusion, bytes(32)]}, NotIncluded),
         ({"consistency": [bytes(32)]}, NotConsistent),
-        ({"opening": other.opening}, s.BadOpening),
-        ({"opening": good.opening.model_copy(update={"salt": bytes(32)})}, s.BadOpening),
-        ({"opening": good.opening.model_copy(update={"private_digest": bytes(32)})}, s.BadOpening),
-        ({"opening": good.opening.model_copy(update={"shared": intent(2).to_bytes()})}, s.BadOpening),
+        ({"opening": other.opening}, BadOpening),
+        ({"opening": good.opening.model_copy(update={"salt": bytes(32)})}, BadOpening),
+        ({"opening": good.opening.model_copy(update={"private_digest": bytes(32)})}, BadOpening),
+        ({"opening": good.opening.model_copy(update={"shared": intent(2).to_bytes()})}, BadOpening),
     ]
     for changes, error in cases:
         with pytest.raises(error):
@@ -135,14 +138,14 @@ def test_the_statement_must_be_the_expected_one(us: Country) -> None:
 
 def test_a_leaf_that_hides_another_exchange_is_found() -> None:
     shared = intent(1).to_bytes()
-    hidden = s.private_digest(bytes(32), b"")
-    leaf = s.Leaf(
-        exchange=s.exchange_in_leaf(exchange_id(2)),
+    hidden = private_digest(bytes(32), b"")
+    leaf = Leaf(
+        exchange=exchange_in_leaf(exchange_id(2)),
         time_ms=1,
-        commitment=s.commit(s.shared_digest(bytes(32), shared), hidden),
+        commitment=commit(shared_digest(bytes(32), shared), hidden),
     )
-    with pytest.raises(s.BadOpening, match="another exchange"):
-        s.verify_opening(leaf, s.Opening(shared=shared, salt=bytes(32), private_digest=hidden))
+    with pytest.raises(BadOpening, match="another exchange"):
+        verify_opening(leaf, Opening(shared=shared, salt=bytes(32), private_digest=hidden))
 
 
 def test_recording_again_gives_the_entry_that_is_there(us: Country) -> None:
@@ -190,7 +193,7 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(TypeError):
         s.Statement(intent(1), COMPUTED)
     with pytest.raises(TypeError):
-        s.Statement(s.SharedPart(type="query.intent", exchange_id=bytes(16)), REQUESTED)
+        s.Statement(SharedPart(type="query.intent", exchange_id=bytes(16)), REQUESTED)
 
 
 def test_shared_parts_are_strict() -> None:

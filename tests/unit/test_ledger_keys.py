@@ -19,6 +19,7 @@ from protocol.errors import BadDescriptor, EvidenceRejected
 from protocol.exchange import checks
 from protocol.exchange.parties import Seen
 from protocol.roster import Roster
+from protocol.statement_parts import Operated
 
 ORIGIN = "us.example/ledger"
 FIRST, SECOND = log_signers(ORIGIN, hash_fields(Context.PLAN, b"US ledger"))
@@ -71,7 +72,7 @@ def shown(*signers: Ed25519Signer | MlDsaSigner) -> bytes:
     ledger = Ledger(FIRST)
     ledger.signers = signers
     shared = s.PeerAccepted(exchange_id=bytes(16), country="US", peer="CL", descriptor=bytes(32))
-    return ledger.evidence(ledger.append(s.Statement(shared, s.Operated(operator="op")), NOW), 0)
+    return ledger.evidence(ledger.append(s.Statement(shared, Operated(operator="op")), NOW), 0)
 
 
 def test_evidence_needs_both_signatures() -> None:

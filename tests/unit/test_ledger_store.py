@@ -25,7 +25,8 @@ from node.ledger_store import CHECKPOINT, LedgerDamaged, LedgerRolledBack
 from node.prefix_index import PrefixIndex
 from protocol.audit.reader import MemoryReader
 from protocol.audit.verify import verify_ledger
-from protocol.statements import Statement, exchange_in_leaf
+from protocol.leaf import exchange_in_leaf
+from protocol.statements import Statement
 
 WITNESS = CosignatureSigner("witness.example", SigningKey.from_seed(bytes(32)), 1_750_000_000)
 

@@ -14,7 +14,7 @@ from node.core import NodeCore
 from node.schema import StateOfAnotherVersion
 from node.setup import create_node
 from protocol import statements_records as r
-from protocol.statements import NoPrivatePart
+from protocol.statement_parts import NoPrivatePart
 
 
 @pytest.fixture

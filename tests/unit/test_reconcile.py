@@ -27,6 +27,7 @@ from protocol import limits
 from protocol import statements as s
 from protocol.audit.reconcile import reconcile
 from protocol.audit.report import ReconcileReport, Rule
+from protocol.statement_parts import Operated
 
 OTHER = bytes([9]) * 32
 MUCH_LATER = limits.FETCH_PERIOD + limits.REPORT_PERIOD + limits.MAX_ANSWER_PERIOD
@@ -51,7 +52,7 @@ def _later(country: Country) -> None:
     country.now_ms += MUCH_LATER
     country.record(
         s.PeerAccepted(exchange_id=bytes([7]) * 16, country=country.code, peer="CO", descriptor=bytes(32)),
-        s.Operated(operator="op"),
+        Operated(operator="op"),
     )
 
 

@@ -32,7 +32,7 @@ from protocol.audit.report import AuditReport
 from protocol.audit.search import Criteria, search, statistics
 from protocol.audit.verify import LedgerInput, audit_ledger, verify_ledger
 from protocol.payload import payload_path
-from protocol.statements import NoPrivatePart
+from protocol.statement_parts import NoPrivatePart
 from protocol.statements_records import LogFiller
 
 BASIS = "agreement-article-4"

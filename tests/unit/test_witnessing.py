@@ -19,7 +19,8 @@ from protocol.errors import EvidenceRejected
 from protocol.evidence import LogEvidence, RolledBackLedger, StaleCheckpoint, verify_evidence
 from protocol.exchange import checks, commands
 from protocol.exchange.parties import Seen
-from protocol.statements import GalleryImported, ImportedGallery, SharedPart, Statement
+from protocol.statement_parts import SharedPart
+from protocol.statements import GalleryImported, ImportedGallery, Statement
 from protocol.statements_witness import Decided, LedgerSucceeded
 from protocol.succession import BadSuccession, check_continues, read_succession, sign_succession
 from protocol.witnessing import cosign, merge, witness_signer, witness_verifier

@@ -54,8 +54,9 @@ from protocol import statements_witness as w  # noqa: E402
 from protocol.audit.proof import TlogProof  # noqa: E402
 from protocol.checkpoint import Checkpoint  # noqa: E402
 from protocol.evidence import LogEvidence  # noqa: E402
+from protocol.leaf import exchange_in_leaf  # noqa: E402
 from protocol.payload import make_entry  # noqa: E402
-from protocol.statement_parts import Operated  # noqa: E402
+from protocol.statement_parts import NoPrivatePart, Operated, PrivatePart, SharedPart  # noqa: E402
 
 TARGET = ROOT / "specs" / "vectors" / "ledger.json"
 SIZES = (0, 1, 2, 3, 7, 8, 255, 256, 257, 511, 512, 513)
@@ -197,9 +198,9 @@ def _tiles() -> dict[str, Any]:
     }
 
 
-def _local(kind: str) -> tuple[s.SharedPart, s.PrivatePart]:
+def _local(kind: str) -> tuple[SharedPart, PrivatePart]:
     common: dict[str, Any] = {"exchange_id": exchange_id(1), "country": "US"}
-    operated = s.Operated(operator="operator-1")
+    operated = Operated(operator="operator-1")
     if kind == "gallery.imported":
         private = s.ImportedGallery(modality="face", profile=bytes(32), records=5, blocks=1, operator="op")
         return s.GalleryImported(**common, gallery_commitment=bytes(32)), private
@@ -212,7 +213,7 @@ def _local(kind: str) -> tuple[s.SharedPart, s.PrivatePart]:
 
 
 def _examples() -> list[s.Statement]:
-    nothing = s.NoPrivatePart()
+    nothing = NoPrivatePart()
     fields = {key: value for key, value in asked(1).items() if key != "query_hash"}
     queries = [
         s.Statement(intent(1), REQUESTED),
@@ -237,7 +238,7 @@ def _registered() -> list[s.Statement]:
     challenge: dict[str, Any] = {"kept": 1, "challenge_hash": bytes([3]) * 32}
     opening: dict[str, Any] = {"opening_hash": bytes([4]) * 32}
     keys: dict[str, Any] = {"evaluation_keys": bytes([5]) * 32}
-    nothing = s.NoPrivatePart()
+    nothing = NoPrivatePart()
     sets = [bytes([5]) * 32, bytes([6]) * 32]
     return [
         s.Statement(k.KeysOffered(**told, profile=bytes([7]) * 32, sets=sets), nothing),
@@ -255,7 +256,7 @@ def _kept() -> list[s.Statement]:
     local: dict[str, Any] = {"exchange_id": exchange_id(1), "country": "US"}
     asked_for = {key: value for key, value in asked(1).items() if key in r.QueryConfirmed.model_fields}
     operator = Operated(operator="operator-7")
-    hashed = s.exchange_in_leaf(exchange_id(2))
+    hashed = exchange_in_leaf(exchange_id(2))
     return [
         s.Statement(
             r.QueryConfirmed(**asked_for, confirmed=True),
@@ -279,8 +280,8 @@ def _kept() -> list[s.Statement]:
             r.LedgerRead(**local, scope="payload", first=5, count=1),
             r.Reading(reader="auditor-1", key=bytes([3]) * 32, purpose="lawfulness-check"),
         ),
-        s.Statement(r.LogFiller(**local), s.NoPrivatePart()),
-        s.Statement(r.CadenceStated(**local, seconds=3600, entries=16), s.NoPrivatePart()),
+        s.Statement(r.LogFiller(**local), NoPrivatePart()),
+        s.Statement(r.CadenceStated(**local, seconds=3600, entries=16), NoPrivatePart()),
     ]
 
 
@@ -288,7 +289,7 @@ def _claims() -> list[s.Statement]:
     """Statements about claims of hits."""
     told: dict[str, Any] = {**reply(1), "answer_hash": bytes([6]) * 32, "claim_hash": bytes([7]) * 32}
     told |= {"block": 2, "slot": 16383, "token": 65535}
-    nothing = s.NoPrivatePart()
+    nothing = NoPrivatePart()
     return [
         s.Statement(c.ClaimSent(**told), c.Claimant(officer="officer-9")),
         s.Statement(c.ClaimAccepted(**told), nothing),

@@ -18,8 +18,11 @@ from protocol import tiles
 from protocol.audit.proof import parse_proof, verify_proof
 from protocol.checkpoint import parse_checkpoint_text
 from protocol.evidence import LogEvidence, verify_evidence
+from protocol.leaf import Leaf
 from protocol.log_policy import BadPolicy, parse_policy
+from protocol.opening import Opening, verify_opening
 from protocol.payload import PayloadBox, open_as_auditor, open_as_node
+from protocol.statement_parts import SharedPart
 
 FILE = Path(__file__).resolve().parents[2] / "specs" / "vectors" / "ledger.json"
 VECTORS: dict[str, Any] = json.loads(FILE.read_text())
@@ -116,14 +119,14 @@ def test_there_is_an_example_of_every_statement() -> None:
 @pytest.mark.parametrize("kind", sorted(s.STATEMENTS))
 def test_statements(kind: str) -> None:
     common, case = VECTORS["statements"], VECTORS["statements"]["examples"][kind]
-    leaf = s.Leaf.from_bytes(_hex(case["leaf"]))
+    leaf = Leaf.from_bytes(_hex(case["leaf"]))
     assert leaf.time_ms == common["time_ms"]
-    opening = s.Opening(
+    opening = Opening(
         shared=_hex(case["shared"]),
         salt=_hex(case["shared_salt"]),
         private_digest=_hex(case["private_digest"]),
     )
-    shared = s.verify_opening(leaf, opening)
+    shared = verify_opening(leaf, opening)
     assert (shared.type, shared.exchange_id) == (kind, _hex(common["exchange_id"]))
     box = PayloadBox.from_bytes(_hex(case["payload"]))
     as_node = open_as_node(leaf, box, _hex(common["storage_key"]))
@@ -143,7 +146,7 @@ def test_evidence(case: dict[str, Any]) -> None:
         verify_evidence(evidence, log, last_seen, s.QueryIntent)
         return
     with pytest.raises(ConcordatError) as caught:
-        verify_evidence(evidence, log, last_seen, s.SharedPart)
+        verify_evidence(evidence, log, last_seen, SharedPart)
     assert caught.value.code == case["error"]
 
 
