@@ -64,6 +64,7 @@ class Answering(Driver[ResponderSession]):
         self._quorum = quorum
         self._keys = KeyState(core.state)
         self._searches: dict[bytes, asyncio.Task[Any]] = {}
+        self._answers: dict[bytes, bytes] = {}
 
     # What peers ask for
 
@@ -293,8 +294,8 @@ class Answering(Driver[ResponderSession]):
             if len(retried) > limits.MAX_RETRIED:
                 raise WorkerLost("more workers died than an answer may cost")
             await asyncio.gather(*reports)
-            name = await self.thread(self.core.bodies.put, Kind.ANSWER, b"".join(blocks))
-            hashes = [answer_block_hash(block) for block in blocks]
+            name = await self.thread(self._store, key, blocks)
+            hashes = await asyncio.to_thread(lambda: [answer_block_hash(block) for block in blocks])
             await self.thread(self._keep_query, key, work.job, hashes)
         except BadCiphertext:
             return events.SearchFailed(command.attempt, RefusalReason.BAD_CIPHERTEXT)
@@ -317,6 +318,11 @@ class Answering(Driver[ResponderSession]):
             retried=tuple(sorted(retried)),
             answer_blocks=answer_blocks_digest(hashes),
         )
+
+    def _store(self, key: bytes, blocks: list[bytes]) -> bytes:
+        """Store an answer, to go with its exchange even if the search is called off meanwhile; its name."""
+        name = self._answers[key] = self.core.bodies.put(Kind.ANSWER, b"".join(blocks))
+        return name
 
     def _keep_query(self, key: bytes, job: SearchJob, block_hashes: list[bytes]) -> None:
         name = hash_fields(Context.CIPHERTEXT, job.query)
@@ -366,15 +372,18 @@ class Answering(Driver[ResponderSession]):
         if session.state is not ResponderState.REFUSED:
             # What a refused query names was never kept for it, and may belong to another.
             self.core.kept.discard(session.query.ciphertext_hash)
-        if session.record.answer_hash is not None:
-            self.core.bodies.remove(Kind.ANSWER, session.record.answer_hash)
+        for name in {self._answers.pop(key, b""), session.record.answer_hash or b""} - {b""}:
+            self.core.bodies.remove(Kind.ANSWER, name)
 
     def needed(self) -> set[tuple[Kind, bytes]]:
         """The bodies that open exchanges still need, and those that are kept for audits."""
         found = self.core.kept.bodies()
         for key in self.store.open_keys():
-            record = self.store.get(key).record
-            found.add((Kind.CIPHERTEXT, self.store.get(key).query.ciphertext_hash))
+            session = self.store.get(key)
+            record = session.record
+            if session.state is ResponderState.UNREPORTED:
+                continue
+            found.add((Kind.CIPHERTEXT, session.query.ciphertext_hash))
             if record.answer_hash is not None:
                 found.add((Kind.ANSWER, record.answer_hash))
         return found

@@ -89,7 +89,7 @@ class ResponderSession(Session[ResponderRecord]):
     def servable(self) -> tuple[bytes, int] | None:
         """Hash and length of the answer that may be handed over now; None too early and too late."""
         record = self._record
-        if self.state not in (ResponderState.ANSWERED, ResponderState.SERVED, ResponderState.UNREPORTED):
+        if self.state not in (ResponderState.ANSWERED, ResponderState.SERVED):
             return None
         return record.answer_hash or b"", record.blocks * record.answer_block_bytes
 

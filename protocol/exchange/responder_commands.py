@@ -61,7 +61,7 @@ def outstanding(record: ResponderRecord, peer: str) -> tuple[Command, ...]:
             return (append_entry(record, failed_entry(record.query, str(record.reason))),)
         case ResponderState.LOGGING_CLAIM:
             return (append_entry(record, claimed_entry(record.query, record.report or b"")),)
-        case ResponderState.ANSWERED | ResponderState.SERVED | ResponderState.UNREPORTED:
+        case ResponderState.ANSWERED | ResponderState.SERVED:
             return ()
         case _:
             return (DiscardBodies(record.exchange_id),)

@@ -258,7 +258,7 @@ def test_a_restart_repeats_what_the_state_waits_for(state: Any) -> None:
 @pytest.mark.parametrize("state", list(R))
 def test_an_answer_can_be_handed_over_only_once_it_is_on_the_ledger(state: ResponderState) -> None:
     servable = session_in(state).servable()
-    assert (servable is not None) == (state in (R.ANSWERED, R.SERVED, R.UNREPORTED))
+    assert (servable is not None) == (state in (R.ANSWERED, R.SERVED))
 
 
 def test_a_search_of_an_earlier_life_is_ignored() -> None:
