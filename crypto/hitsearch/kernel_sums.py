@@ -43,7 +43,8 @@ class BlockSums:
         for baby in range(plan.baby_steps):
             if baby and key is not None:
                 current = self._kernel.rotate(current, key)
-            library().concordat_place(ctypes.byref(encoding), current.ctypes.data, baby, result.ctypes.data)
+            source = address(current, (2, self.level, self.degree), np.uint64)
+            library().concordat_place(ctypes.byref(encoding), source, baby, result.ctypes.data)
         return result
 
     def encode(self, templates: NDArray[np.int8], out: Words | None = None) -> Words:

@@ -167,6 +167,10 @@ def test_only_exact_shapes_reach_the_kernel() -> None:
         kernel.sums([], block[:, ::-1])
     with pytest.raises(ValueError, match="shape"):
         kernel.encode(np.ones((SMALL.degree, 31), dtype=np.int8))
+    words = (2, kernel.level, SMALL.degree)
+    for probe in (np.zeros(words, dtype=np.uint32), np.zeros(words), np.zeros(words, dtype=">u8")):
+        with pytest.raises(ValueError, match="shape"):
+            kernel.rotations(probe, None)
     block.flags.writeable = False
     with pytest.raises(ValueError, match="writes"):
         kernel.encode(np.ones((SMALL.degree, SMALL.profile.n), dtype=np.int8), block)
