@@ -8,41 +8,37 @@ Source: specs/ledger.md, section "Recomputing an answer".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadEncoding, BadKeys, ConcordatError
-from crypto.hitsearch.passes import answer_all, open_all, prepare_all, probes_of
+from crypto.hitsearch.passes import answer_all, open_all, prepare_all
 from node.engine_worker import Scheme
-from node.recompute_model import Gallery, Inputs, Progress, S, Side, differs, missing, unchecked
+from node.recompute_given import Given
+from node.recompute_model import Gallery, Inputs, Progress, differs, missing, unchecked
 from protocol.errors import FailureReason
-from protocol.exchange.checks import own_query
 from protocol.limits import MAX_BLOCKS
-from protocol.messages import BodyHash, Query, message_hash
+from protocol.messages import BodyHash, message_hash
 from protocol.statements import (
-    Computation,
     QueryAccepted,
     QueryAnswered,
     QueryClaimed,
     QueryIntent,
     QueryResult,
     answer_block_hash,
-    answer_blocks_digest,
 )
 from protocol.statements_claims import ClaimAccepted, ClaimRefused, ClaimSent, HitClaim
-from protocol.statements_keys import Escrowed, KeysAccepted
 
 
-class Steps:
+class Steps(Given):
     """The steps; each returns what holds in words, or raises ``Stop``."""
 
     def __init__(
         self, inputs: Inputs, scheme: Scheme, progress: Progress, keep: Callable[[bytes], None]
     ) -> None:
-        self._in = inputs
-        self._scheme = scheme
+        super().__init__(inputs, scheme)
         self._progress = progress
         self._keep = keep
         self._keys = b""
@@ -50,55 +46,6 @@ class Steps:
         self._hits: set[tuple[int, int]] = set()
         self._unusable = self._is_whole = False
         self.done = 0
-
-    # What the ledgers say
-
-    def _said(self, kind: type[S], side: Side | None, name: str) -> S:
-        found = None if side is None else side.said(kind)
-        if found is None:
-            whose = (
-                "was not given" if side is None else f"of {side.country} has none that this auditor can open"
-            )
-            raise missing(f"{name}: the ledger {whose}")
-        return found
-
-    @property
-    def _answered(self) -> QueryAnswered:
-        return self._said(QueryAnswered, self._in.responder, "query.answered")
-
-    @property
-    def _computation(self) -> Computation:
-        answered, side = self._answered, self._in.responder
-        for one in side.opened if side else ():
-            if one.shared is answered and isinstance(one.private, Computation):
-                return one.private
-        raise missing("query.answered has no seed: it was logged by an earlier version")
-
-    @cached_property
-    def _query(self) -> Query:
-        if self._in.query is None:
-            raise missing("the signed query is not kept any more")
-        try:
-            return own_query(self._in.query)
-        except ConcordatError as error:
-            raise differs(f"what is kept as the signed query is none: {error}") from None
-
-    @cached_property
-    def _plan(self) -> Any:
-        profile, query = self._in.profile, self._query
-        if profile is None or profile.digest != query.profile:
-            raise missing("the profile of the query is not known any more")
-        plan = self._scheme.plan_for(profile.search)
-        if plan.identifier != query.plan:
-            raise differs("the query was asked under another plan than this version makes of its profile")
-        return plan
-
-    @property
-    def _probes(self) -> int:
-        """Of the query: ``_plan`` says that the profile is its profile."""
-        return 1 if self._in.profile is None else probes_of(self._in.profile)
-
-    # The steps
 
     def query(self) -> str:
         """One query: the signed message, and what both ledgers say of it."""
@@ -186,13 +133,6 @@ class Steps:
             raise differs(what, self._query.requester)
         return "the registered keys are made of the secret in escrow"
 
-    def _secret(self, wanted: bytes) -> bytes | None:
-        for one in self._in.requester.opened if self._in.requester else ():
-            named = isinstance(one.shared, KeysAccepted) and one.shared.evaluation_keys == wanted
-            if named and isinstance(one.private, Escrowed):
-                return one.private.secret
-        return None
-
     def _held_keys(self, wanted: bytes) -> str:
         keys = self._in.evaluation_keys
         if keys is None:
@@ -238,13 +178,6 @@ class Steps:
             raise differs("the answer is not the one that the seed, the gallery and the query give", blame)
         self._is_whole = True
         return f"{total} block(s), the same bytes"
-
-    def _block_hashes(self) -> Sequence[bytes] | None:
-        """The hashes of the answer's blocks, if they are the ones that the entry names."""
-        hashes, computation = self._in.block_hashes, self._computation
-        if hashes is None or answer_blocks_digest(hashes) != computation.answer_blocks:
-            return None
-        return hashes if len(hashes) == self._answered.blocks else None
 
     def _blocks(self, held: Gallery) -> Iterator[tuple[int, bytes]]:
         """The answer's blocks in its order, each with its index in the gallery."""
@@ -352,16 +285,6 @@ class Steps:
     @property
     def _is_opened(self) -> bool:
         return self._requester is not None and self._is_whole and not self._unusable
-
-    def _token(self, claim: HitClaim) -> int | None:
-        """The token that the answer gave there; None if it has no such place."""
-        blocks = self._answered.blocks
-        if claim.block >= blocks or claim.slot >= self._plan.block_size:
-            return None
-        stream, seed, exchange_id = self._scheme.mask_stream, self._computation.seed, self._in.exchange_id
-        index = stream(seed, exchange_id, None, 0).order(blocks)[claim.block]
-        attempt = int(index in self._computation.retried)
-        return int(stream(seed, exchange_id, index, attempt).tokens(self._plan.block_size)[claim.slot])
 
 
 def _named(claim: HitClaim) -> str:

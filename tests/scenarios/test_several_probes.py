@@ -15,7 +15,7 @@ import node.answering
 import node.daemon
 import node.known_profiles
 import node.query
-import node.recompute_steps
+import node.recompute_given
 from crypto.hitsearch.parameters import plan_for
 from crypto.templates import make_templates
 from node.cli.main import app
@@ -30,7 +30,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Under a profile of three probes: the named image, and two of the stranger."""
     world = World.copied(tmp_path)
     monkeypatch.setattr(node.daemon, "real_scheme", lambda: PLAIN)
-    for module in (node.known_profiles, node.answering, node.recompute_steps):
+    for module in (node.known_profiles, node.answering, node.recompute_given):
         monkeypatch.setattr(module, "probes_of", lambda _: PROBES)
 
     def templates(named: str, profile: Any) -> Any:
