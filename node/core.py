@@ -19,9 +19,10 @@ from crypto.sealing import open_sealed, seal
 from node.agreements import Agreements
 from node.bodies import Bodies
 from node.config import NodeConfig, NodePaths
-from node.errors import BelowQuorum, NodeBusy, StorageFailed
-from node.files import AlreadyLocked, Files
+from node.errors import BelowQuorum
+from node.files import Files
 from node.gallery import GalleryStore
+from node.home_lock import locked_home
 from node.journal import Journal, Recorded, local_exchange
 from node.kept_queries import KeptQueries
 from node.keys import NodeKeys, load_keys
@@ -116,12 +117,7 @@ class NodeCore:
         paths = NodePaths(directory)
         config = paths.read_config()
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(files.lock(paths.lock))
-            except AlreadyLocked:
-                raise NodeBusy(f"another process has the node {paths.root} open") from None
-            except OSError as error:
-                raise StorageFailed(f"{paths.lock}: {error.strerror}") from None
+            stack.enter_context(locked_home(paths, files))
             keys = load_keys(paths.keys, paths.root / config.unlock_file)
             descriptor = current_descriptor(paths, config, keys, files, clock())
             ledger = stack.enter_context(

@@ -22,8 +22,9 @@ from crypto.errors import ConcordatError, LocalFault
 from crypto.note import log_signers
 from node.config import NodeConfig, NodePaths
 from node.core import NodeCore
-from node.errors import BadConfig, NodeBusy, StorageFailed
-from node.files import AlreadyLocked, Files
+from node.errors import BadConfig, StorageFailed
+from node.files import Files
+from node.home_lock import locked_home
 from node.journal import Journal, Recorded
 from node.keys import NodeKeys, load_keys
 from node.ledger_store import SCRATCH, LedgerStore
@@ -79,10 +80,7 @@ def succeed(
     paths = NodePaths(directory)
     config = paths.read_config()
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(files.lock(paths.lock))
-        except AlreadyLocked:
-            raise NodeBusy(f"another process has the node {paths.root} open") from None
+        stack.enter_context(locked_home(paths, files))
         keys = load_keys(paths.keys, paths.root / config.unlock_file)
         state = State(open_engine(paths.state))
         stack.callback(state.close)
