@@ -11,7 +11,7 @@ from node.core import NodeCore
 from node.driver import CoreThread
 from node.engine import Engine
 from node.logging import log
-from node.registering import Registering
+from node.own_keys import OwnKeys
 from protocol.claims import Hit, pack_hits
 from protocol.errors import FailureReason
 from protocol.exchange import commands, events
@@ -26,11 +26,11 @@ OPEN_ATTEMPTS: Final = 3
 class AnswerOpening:
     """Opens the answers to this node's queries; one that is not honest is doubted."""
 
-    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, registering: Registering) -> None:
+    def __init__(self, core: NodeCore, thread: CoreThread, engine: Engine, own_keys: OwnKeys) -> None:
         self._core = core
         self._thread = thread
         self._engine = engine
-        self._registering = registering
+        self._own_keys = own_keys
 
     async def open(self, command: commands.OpenAnswer, request: QueryRequest) -> Any:
         """Piece by piece; the hits, or why there are none to be had."""
@@ -38,7 +38,9 @@ class AnswerOpening:
         for attempt in range(1, OPEN_ATTEMPTS + 1):
             try:
                 profile = await self._thread(self._core.profiles.named, request.profile)
-                secret = await self._registering.secret_of(request.evaluation_keys, request.responder)
+                secret = await self._thread(
+                    self._own_keys.secret_of, request.evaluation_keys, request.responder
+                )
                 size, begin, found = request.answer_block_bytes, 0, list[Hit]()
                 while True:
                     piece = (Kind.ANSWER, command.answer_hash, begin, max(1, OPEN_AT_ONCE // size) * size)

@@ -60,7 +60,7 @@ class Asking(Driver[RequesterSession]):
         self._engine = engine
         self._registering = registering
         self._requests = QueryRequests(core, thread, self.store, client, quorum, registering)
-        self._opening = AnswerOpening(core, thread, engine, registering)
+        self._opening = AnswerOpening(core, thread, engine, registering.own_keys)
         self._probes: dict[bytes, Probe] = {}
 
     @property
@@ -161,7 +161,9 @@ class Asking(Driver[RequesterSession]):
             return events.ProbeFailed()
         try:
             request = (await self.thread(self.store.get, key)).record.request
-            secret = await self._registering.secret_of(request.evaluation_keys, request.responder)
+            secret = await self.thread(
+                self._registering.own_keys.secret_of, request.evaluation_keys, request.responder
+            )
             ciphertext = await self._engine.encrypt(probe.profile.search, secret, probe.templates)
             name = await self.thread(self._bodies.put, Kind.CIPHERTEXT, ciphertext)
         except ConcordatError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crypto.errors import BadCiphertext
 from crypto.hitsearch.parameters import plan_for
 from crypto.profiles import SearchProfile
 from node.core import NodeCore
@@ -87,11 +88,11 @@ class OwnKeys:
         """The keys in use, if they were one of as many sets as the agreement asks for."""
         return self.state.keys_for(ASKING, wanted.target, wanted.sets)
 
-    def secret_of(self, key_hash: bytes, peer: str) -> bytes | None:
-        """The secret of keys of ours; None if they are unknown or their epoch is long over."""
+    def secret_of(self, key_hash: bytes, peer: str) -> bytes:
+        """The secret of keys of ours; raises ``BadCiphertext`` if they are unknown or their epoch is long over."""
         row = self.state.keys(ASKING, key_hash, peer)
         if row is None or not row.sealed_secret:
-            return None
+            raise BadCiphertext("the query keys of this exchange are gone")
         return self._core.open_sealed(secret_place(key_hash), row.sealed_secret)
 
     def forget(self) -> None:

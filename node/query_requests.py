@@ -86,7 +86,8 @@ class QueryRequests:
         """
         session = await self._thread(self._store.get, command.exchange_id)
         profile = await self._thread(self._core.profiles.named, session.record.request.profile)
-        secret = await self._registering.secret_of(command.evaluation_keys, command.peer)
+        secret_of = self._registering.own_keys.secret_of
+        secret = await self._thread(secret_of, command.evaluation_keys, command.peer)
         await self._registering.upload(address, profile.search, command.evaluation_keys, secret)
 
     def _submission(self, command: commands.SendQuery) -> bytes:

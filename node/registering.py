@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from crypto.errors import BadCiphertext, ConcordatError, LocalFault
+from crypto.errors import ConcordatError, LocalFault
 from crypto.hitsearch.parameters import plan_for
 from crypto.profiles import SearchProfile
 from node.bodies import Bodies, Kind
@@ -298,13 +298,6 @@ class Registering:
             raise _Ended
         log("evaluation keys registered", exchange=at.name, peer=peer)
         return True
-
-    async def secret_of(self, evaluation_keys: bytes, peer: str) -> bytes:
-        """The secret of keys of ours; raises ``BadCiphertext`` when they are gone."""
-        secret = await self._thread(self.own_keys.secret_of, evaluation_keys, peer)
-        if secret is None:
-            raise BadCiphertext("the query keys of this exchange are gone")
-        return secret
 
     async def upload(self, address: Any, search: SearchProfile, name: bytes, secret: bytes) -> None:
         """Have the peer hold the bytes of a set: made again from its secret, sent, and not kept here.

@@ -20,6 +20,7 @@ MAX_TLS_BYTES = 16 * 1024
 
 Ledger = Annotated[Path, typer.Argument(metavar="LEDGER", help="A ledger's directory.", show_default=False)]
 Policy = Annotated[Path, typer.Option(help="Whose ledger it must be, and which witnesses count.")]
+Reading = Annotated[str, typer.Option(help="What the ledger is read for (as for open).")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,9 +66,7 @@ def search(
     kind: Annotated[str, typer.Option("--type", help="A statement's type, e.g. query.intent.")] = "",
     since: Annotated[str, typer.Option(help="ISO 8601 time, UTC.")] = "",
     until: Annotated[str, typer.Option(help="ISO 8601 time, UTC, not included.")] = "",
-    reading: Annotated[
-        str, typer.Option(help="What the ledger is read for (as for open).")
-    ] = "lawfulness-check",
+    reading: Reading = "lawfulness-check",
     json: Json = False,
 ) -> None:
     """Find entries, with both parts, and say whether there can be others; exit 1 if that is not certain."""
@@ -101,9 +100,7 @@ def stats(
     ledger: Ledger,
     policy: Policy,
     key: Key,
-    reading: Annotated[
-        str, typer.Option(help="What the ledger is read for (as for open).")
-    ] = "lawfulness-check",
+    reading: Reading = "lawfulness-check",
     json: Json = False,
 ) -> None:
     """Make the statistics anew from the entries: queries, hits and refusals by month, peer, modality, purpose."""
@@ -122,9 +119,7 @@ def report(
     policy: Policy,
     key: Key,
     output: Annotated[Path, typer.Option("--output", "-o", help="A new file, JSON.")],
-    reading: Annotated[
-        str, typer.Option(help="What the ledger is read for (as for open).")
-    ] = "lawfulness-check",
+    reading: Reading = "lawfulness-check",
     json: Json = False,
 ) -> None:
     """Write one file to hand over: the audit with its findings, the statistics, and what both rest on."""

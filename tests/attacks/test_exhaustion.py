@@ -74,9 +74,6 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(
     async def thread(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
-    async def secret_of(_: bytes, peer: str) -> bytes:
-        return b""
-
     async def open_answer(_search: Any, _secret: bytes, blocks: list[bytes]) -> Any:
         assert {len(block) for block in blocks} == {size}
         pieces.append(len(blocks))
@@ -89,8 +86,8 @@ async def test_an_answer_of_many_blocks_is_opened_piece_by_piece(
         bodies=bodies,
     )
     engine: Any = SimpleNamespace(open_answer=open_answer)
-    registering: Any = SimpleNamespace(secret_of=secret_of)
-    opening = AnswerOpening(core, thread, engine, registering)  # type: ignore[arg-type]
+    own_keys: Any = SimpleNamespace(secret_of=lambda *_: b"")
+    opening = AnswerOpening(core, thread, engine, own_keys)  # type: ignore[arg-type]
     opened = await opening.open(OpenAnswer(bytes(16), name, count), request)
     hits = [(block, slot, slot + 7) for block in range(count) for slot in range(2)]
     assert isinstance(opened, AnswerOpened)
