@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +93,15 @@ class GalleryStore:
         row = self._row(modality, profile_digest)
         names: list[str] = []
         found: list[Template] = []
-        for ref in self.blocks(modality, profile_digest):
+        refs = self.blocks(modality, profile_digest)
+        for ref in refs:
             listed = load_records(ref, self._seal_key)
             taken = [slot for slot, name in enumerate(listed) if name is not None]
             names += [str(listed[slot]) for slot in taken]
             found.append(load_block(ref, self._seal_key)[taken])
-        return self._write((modality, row.profile_name, profile_digest), (names, np.concatenate(found)), rng)
+        place = (modality, row.profile_name, profile_digest)
+        staged = self._write(place, (names, np.concatenate(found)), rng)
+        return replace(staged, copy_of=refs[0].version)
 
     def _write(
         self, place: tuple[str, str, bytes], records: tuple[Sequence[str], Template], rng: RandomBytes
@@ -109,8 +112,13 @@ class GalleryStore:
         """Note a version before its import is logged, so that the switch can be finished after a crash.
 
         Raises:
+            NoSuchGallery: It is a copy of a version that counts no more.
             StorageFailed: The commit failed; nothing may be logged.
         """
+        copied = staged.copy_of
+        if copied is not None and copied != self._row(staged.modality, staged.profile_digest).version:
+            shutil.rmtree(self._directory / staged.version.hex(), ignore_errors=True)
+            raise NoSuchGallery("another gallery was imported meanwhile; nothing was reshuffled: try again")
         values = {"version": staged.version, "hashes": b"".join(staged.hashes), **_partition(staged)}
         try:
             with self._engine.begin() as connection:

@@ -40,7 +40,11 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A version that is complete on disk and does not count yet."""
+    """A version that is complete on disk and does not count yet.
+
+    Attributes:
+        copy_of: The version whose records these are: if another counts by now, this one never will.
+    """
 
     report: ImportReport
     modality: str
@@ -50,6 +54,7 @@ class Staged:
     salt: bytes
     n: int
     hashes: tuple[bytes, ...]
+    copy_of: bytes | None = None
 
 
 def write_version(

@@ -13,7 +13,7 @@ from node import blocks as node_blocks
 from node import gallery_version
 from node.blocks import load_block, load_records
 from node.config import parse_config
-from node.errors import BadConfig
+from node.errors import BadConfig, NoSuchGallery
 from node.gallery import GalleryStore
 from node.gallery_version import size_class
 from node.profiles import builtin
@@ -85,4 +85,27 @@ def test_a_reshuffle_keeps_the_records_and_gives_them_other_slots(tmp_path: Path
         name: template for name, (_, template) in before.items()
     }
     assert sum(after[name][0] == before[name][0] for name in names) < 10
+    engine.dispose()
+
+
+def test_a_reshuffle_does_not_bring_back_what_an_import_replaced_meanwhile(tmp_path: Path) -> None:
+    """Its long half runs beside the node: a record that was taken out must not be searched again."""
+    profile = builtin("embedding-128")
+    vectors = images(people(20, 1), 1, 2)[:, 0]
+    for name, count in (("all", 20), ("fewer", 19)):
+        write_features(tmp_path / f"{name}.npz", vectors[:count], records=[f"r{i}" for i in range(count)])
+    engine = create_engine(f"sqlite:///{tmp_path}/state.sqlite")
+    store = GalleryStore(engine, tmp_path / "gallery", bytes(32))
+    store.import_file(tmp_path / "all.npz", profile, "face", os.urandom)
+    late = store.reshuffle("face", profile.digest, os.urandom)
+    store.import_file(tmp_path / "fewer.npz", profile, "face", os.urandom)
+    with pytest.raises(NoSuchGallery, match="meanwhile"):
+        store.announce(late)
+    store.settle(lambda _: True)
+    assert store.partitions()[0].records == 19
+    assert not (tmp_path / "gallery" / late.version.hex()).exists()
+    in_time = store.reshuffle("face", profile.digest, os.urandom)
+    store.announce(in_time)
+    store.switch(in_time)
+    assert store.partitions()[0].records == 19
     engine.dispose()
