@@ -4,55 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import os
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
 from crypto.contexts import Context, hash_fields
 from crypto.errors import BadCiphertext, BadKeys, ConcordatError
-from crypto.hitsearch.masks import MaskStream
-from crypto.hitsearch.parameters import plan_for
-from crypto.hitsearch.passes import probes_of
 from node.bodies import Kind
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine, SearchJob
-from node.errors import NoSuchGallery, TooBusy, WorkerLost
+from node.errors import TooBusy, WorkerLost
 from node.kept_queries import KeptQuery
-from node.key_state import ANSWERING, KeyState
-from node.known_profiles import plan_sizes
 from node.logging import log
+from node.query_arrivals import QueryArrivals
 from node.quorum import Quorum
+from node.search_plan import plan_search
 from node.sessions import SessionStore
 from protocol import limits
 from protocol.errors import RefusalReason, UnknownExchange
 from protocol.exchange import commands, events
-from protocol.exchange.admission import Admission, Arrival, StoredQuery, Surroundings, admit
-from protocol.exchange.parties import PlanSizes
 from protocol.exchange.responder import ResponderSession, ResponderState
-from protocol.messages import QuerySubmission, ReportSubmission
-from protocol.registration import InUse
+from protocol.messages import ReportSubmission
 from protocol.statements import answer_block_hash, answer_blocks_digest
 
 ROLE: Final = "r"
-UNANSWERED: Final = frozenset(
-    {ResponderState.LOGGING_ACCEPTANCE, ResponderState.WORKING, ResponderState.LOGGING_ANSWER}
-)
-"""Accepted, with work to be done: what ``max_waiting_queries`` is about."""
 PRUNE_EVERY_S: Final = 3600.0
 DECISION_WAIT_S: Final = 20.0
 """How long a request waits for an entry to be logged before the peer is told to try later."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """What one attempt at an answer is made of."""
-
-    job: SearchJob
-    commitment: bytes
-    records: int
 
 
 class Answering(Driver[ResponderSession]):
@@ -62,7 +40,7 @@ class Answering(Driver[ResponderSession]):
         super().__init__(core, thread, SessionStore(core, ROLE, ResponderSession.restore))
         self._engine = engine
         self._quorum = quorum
-        self._keys = KeyState(core.state)
+        self._arrivals = QueryArrivals(core, engine, self.store)
         self._searches: dict[bytes, asyncio.Task[Any]] = {}
         self._answers: dict[bytes, bytes] = {}
 
@@ -76,94 +54,13 @@ class Answering(Driver[ResponderSession]):
             TooBusy: The ledger does not take the decision now.
             StorageFailed: The disk refused; nothing was accepted.
         """
-        seen_size = await self.thread(self._take_witnessed, peer, submission)
-        admission, step_key = await self.thread(self._admit, peer, submission, ciphertext)
+        seen_size = await self.thread(self._arrivals.take_witnessed, peer, submission)
+        admission, step_key = await self.thread(self._arrivals.admit, peer, submission, ciphertext)
         if admission.fault is not None:
             raise admission.fault
         if admission.session is not None:
             await self.dispatch(step_key, admission.step)
         return await self.status(step_key, seen_size, DECISION_WAIT_S)
-
-    def _admit(self, peer: str, submission: bytes, ciphertext: bytes) -> tuple[Admission, bytes]:
-        known = self.core.bodies
-        name = hash_fields(Context.CIPHERTEXT, ciphertext)
-        present = known.has(Kind.CIPHERTEXT, name, len(ciphertext))
-        if not present:
-            known.put(Kind.CIPHERTEXT, ciphertext)
-        kept = False
-        try:
-            admission = admit(
-                Arrival(submission, name, len(ciphertext)),
-                self._surroundings(peer),
-                self.core.parties(peer),
-                self.core.clock(),
-            )
-            session = admission.session
-            if session is not None:
-                key = session.query_hash
-                exchange_id = session.query.exchange_id
-                self.store.add(key, exchange_id, peer, session, admission.step)
-                kept = session.state is not ResponderState.LOGGING_REFUSAL
-                log("query received", exchange=session.query.exchange_id, peer=peer, state=session.state)
-            elif admission.known is not None:
-                key = admission.known
-            else:
-                key = b""
-                self._keep(peer, admission)
-        finally:
-            if not kept and not present:
-                known.remove(Kind.CIPHERTEXT, name)
-        return admission, key
-
-    def _keep(self, peer: str, admission: Admission) -> None:
-        code = admission.fault.code if admission.fault is not None else ""
-        log("a submission was not taken", level="warning", peer=peer, code=code)
-
-    def _take_witnessed(self, peer: str, submission: bytes) -> int:
-        """Take our checkpoint that comes with a query; the size from which the peer wants evidence."""
-        query = QuerySubmission.from_bytes(submission)
-        self.core.witnessing.take(peer, query.witnessed, query.seen_size)
-        return query.seen_size
-
-    def _stored(self, exchange_id: bytes) -> list[StoredQuery]:
-        """The queries under an exchange id; our own statements under it count as one that nobody can repeat."""
-        found = [StoredQuery(*one) for one in self.core.state.asked_under(exchange_id)]
-        if not found and self.core.journal.has(exchange_id):
-            found.append(StoredQuery(self.core.country, b""))
-        return found
-
-    def _surroundings(self, peer: str) -> Surroundings:
-        core = self.core
-        plans = {one.profile_digest for one in core.galleries.partitions()}
-
-        def plan(digest: bytes) -> PlanSizes | None:
-            return plan_sizes(core.profiles.named(digest)) if digest in plans else None
-
-        return Surroundings(
-            seen=core.seen(peer),
-            stored=self._stored,
-            agreement=lambda digest: core.agreements.named(digest, peer),
-            spent=self.store.spent,
-            keys=lambda name: self._in_use(name, peer),
-            plan=plan,
-            busy=self._busy_s(peer),
-            suspended=bool(core.suspension(peer)),
-        )
-
-    def _busy_s(self, peer: str) -> int:
-        """Seconds until there is room for a query of this peer; 0 if there is. Nobody takes more than half of it."""
-        store, places = self.store, self.core.config.max_waiting_queries
-        peers = [store.peer_of(key) for key in store.open_keys() if store.get(key).state in UNANSWERED]
-        if len(peers) < places and peers.count(peer) < -(-places // 2):
-            return 0
-        return min(max(1, math.ceil(self._engine.waiting_s())), limits.MAX_RETRY_AFTER_S)
-
-    def _in_use(self, name: bytes, peer: str) -> InUse | None:
-        row = self._keys.keys(ANSWERING, name, peer)
-        if row is None or (not row.is_gone and not self.core.bodies.path(Kind.KEYS, name).exists()):
-            return None
-        target = row.target
-        return InUse(target.plan, target.epoch_days, target.epoch, row.sets)
 
     async def resume(self) -> int:
         """As for every driver; and from now on kept probes go when their time has come."""
@@ -278,7 +175,7 @@ class Answering(Driver[ResponderSession]):
     async def _search(self, key: bytes, command: commands.StartSearch) -> Any:
         started = time.monotonic()
         try:
-            work = await self.thread(self._plan_search, key, command)
+            work = await self.thread(lambda: plan_search(self.core, key, command, self.store.peer_of(key)))
             reports: set[asyncio.Task[None]] = set()
 
             def progress(done: int, total: int) -> None:
@@ -332,40 +229,6 @@ class Answering(Driver[ResponderSession]):
     def _stopped(self, key: bytes) -> bool:
         """Whether exchanges with the requester were suspended while its query was worked on."""
         return bool(self.core.suspension(self.store.peer_of(key)))
-
-    def _plan_search(self, key: bytes, command: commands.StartSearch) -> _Search:
-        core = self.core
-        profile = core.profiles.named(command.profile)
-        if plan_for(profile.search).identifier != command.plan:
-            raise BadCiphertext("encrypted under another plan")
-        gallery = next(
-            (
-                one
-                for one in core.galleries.partitions()
-                if (one.modality, one.profile_digest) == (command.modality, command.profile)
-            ),
-            None,
-        )
-        if gallery is None:
-            raise NoSuchGallery("the gallery is gone")
-        blocks = core.galleries.blocks(command.modality, command.profile)
-        seed = os.urandom(32)
-        # From the seed like all else that is random in an answer, so that an audit can repeat it.
-        order = MaskStream(seed, command.exchange_id, None, 0).order(len(blocks))
-        blocks = [blocks[position] for position in order]
-        core.state.put_seed(key, command.attempt, core.seal(b"seed/" + key, seed))
-        job = SearchJob(
-            search=profile.search,
-            keys_path=core.bodies.path(Kind.KEYS, command.evaluation_keys),
-            keys_hash=command.evaluation_keys,
-            query=core.bodies.read(Kind.CIPHERTEXT, command.ciphertext_hash),
-            exchange_id=command.exchange_id,
-            seed=seed,
-            blocks=tuple(blocks),
-            peer=self.store.peer_of(key),
-            probes=probes_of(profile),
-        )
-        return _Search(job, gallery.commitment, gallery.records)
 
     def _discard(self, key: bytes) -> None:
         session = self.store.get(key)

@@ -135,7 +135,7 @@ async def test_queries_that_have_no_search_yet_take_capacity(us: tuple[World, Da
 
     def admit(body: bytes) -> Any:
         submission = body[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "big")]
-        return daemon.answering._admit("CL", submission, forger.ciphertext)[0].session
+        return daemon.answering._arrivals.admit("CL", submission, forger.ciphertext)[0].session
 
     try:
         assert await forger.register() == 201

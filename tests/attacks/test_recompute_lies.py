@@ -12,7 +12,7 @@ import pytest
 from nodes import PLAIN, World, ask
 from typer.testing import CliRunner
 
-from node import answering, daemon, recompute_inputs, recompute_sources
+from node import daemon, recompute_inputs, recompute_sources, search_plan
 from node.cli.main import app
 from node.core import NodeCore
 from node.gallery_commitment import HeldState
@@ -61,8 +61,10 @@ async def test_another_gallery_was_searched_than_the_one_committed_to(
         }
         OPERATIONS["gallery.import"](us, arguments, lambda _: None)
     with monkeypatch.context() as patch:
-        search = answering._Search
-        patch.setattr(answering, "_Search", lambda job, _, records: search(job, true.commitment, records))
+        search = search_plan.PlannedSearch
+        patch.setattr(
+            search_plan, "PlannedSearch", lambda job, _, records: search(job, true.commitment, records)
+        )
         exchange = await asked(world)
     honest = recompute_sources._gallery
 

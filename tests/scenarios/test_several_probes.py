@@ -11,11 +11,12 @@ import pytest
 from nodes import PLAIN, World, ask
 from typer.testing import CliRunner
 
-import node.answering
 import node.daemon
 import node.known_profiles
 import node.query
+import node.query_arrivals
 import node.recompute_given
+import node.search_plan
 from crypto.hitsearch.parameters import plan_for
 from crypto.templates import make_templates
 from node.cli.main import app
@@ -30,7 +31,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Under a profile of three probes: the named image, and two of the stranger."""
     world = World.copied(tmp_path)
     monkeypatch.setattr(node.daemon, "real_scheme", lambda: PLAIN)
-    for module in (node.known_profiles, node.answering, node.recompute_given):
+    for module in (node.known_profiles, node.search_plan, node.recompute_given):
         monkeypatch.setattr(module, "probes_of", lambda _: PROBES)
 
     def templates(named: str, profile: Any) -> Any:
@@ -74,6 +75,6 @@ async def test_a_query_of_another_number_of_probes_is_refused(
                 sizes.identifier, sizes.query_bytes - plan.query_bytes, sizes.answer_block_bytes
             )
 
-        monkeypatch.setattr(node.answering, "plan_sizes", one_less)
+        monkeypatch.setattr(node.query_arrivals, "plan_sizes", one_less)
         result = await ask(cl, world.arguments("known.npz:7"))
     assert (result["outcome"], result["reason"]) == ("refused", "bad-ciphertext-length")
