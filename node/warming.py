@@ -44,12 +44,17 @@ class Warmer:
     async def run(self) -> None:
         """Load every accepted key set and every block that it can be asked about."""
         try:
-            for search, keys_hash, blocks in await self._thread(self._known):
-                path = self._core.bodies.path(Kind.KEYS, keys_hash)
-                for block in blocks:
-                    await self._engine.warm(search, path, keys_hash, block)
+            known = await self._thread(self._known)
         except ConcordatError as error:
             log("workers are not warm", level="warning", code=error.code)
+            return
+        for search, keys_hash, blocks in known:
+            path = self._core.bodies.path(Kind.KEYS, keys_hash)
+            try:
+                for block in blocks:
+                    await self._engine.warm(search, path, keys_hash, block)
+            except ConcordatError as error:
+                log("workers are not warm", level="warning", code=error.code)
 
     def _known(self) -> list[tuple[SearchProfile, bytes, list[BlockRef]]]:
         core = self._core

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from engines import PLAIN, PLAN, PROFILE, SEAL_KEY, Asked, Gallery, nothing
 
-from crypto.errors import ConcordatError
+from crypto.errors import BadKeys, ConcordatError
 from crypto.hitsearch.masks import MaskStream
 from crypto.hitsearch.plain import PlainBlock, PlainResponder
+from node.bodies import Bodies
 from node.engine import Engine
 from node.errors import WorkerLost
+from node.warming import Warmer
 
 SIZE = PLAN.search_level * 8 * PROFILE.n * PLAN.degree
 ROOM = 8 * SIZE * 8 // 5
@@ -147,6 +149,26 @@ async def test_who_opens_and_calls_off_keeps_nobody_waiting_and_leaves_nothing(
         assert engine.waiting_s() == 0
         assert engine._lanes.clear() == []
         assert not engine._lanes._started
+
+
+async def test_keys_that_do_not_load_do_not_keep_the_others_cold(tmp_path: Path) -> None:
+    """One damaged file of one peer is that peer's loss."""
+    warmed: list[bytes] = []
+
+    class Engines:
+        async def warm(self, search: Any, path: Path, keys_hash: bytes, block: Any) -> None:
+            if keys_hash == b"damaged":
+                raise BadKeys("the evaluation keys do not have the announced hash")
+            warmed.append(keys_hash)
+
+    class Core:
+        bodies = Bodies(tmp_path)
+
+    async def thread(function: Callable[[], Any]) -> Any:
+        return [(None, name, [0, 1]) for name in (b"damaged", b"whole")]
+
+    await Warmer(Core(), thread, Engines()).run()  # type: ignore[arg-type]
+    assert warmed == [b"whole"] * 2
 
 
 async def ends(work: Callable[[], Any]) -> type[BaseException]:
