@@ -18,7 +18,7 @@ from node.bodies import Bodies, Kind
 from node.core import NodeCore
 from node.driver import CoreThread, Driver
 from node.engine import Engine
-from node.errors import PeerSuspended
+from node.errors import CalledOff, PeerSuspended
 from node.logging import log
 from node.peer import PeerClient
 from node.query_requests import QueryRequests
@@ -62,6 +62,7 @@ class Asking(Driver[RequesterSession]):
         self._requests = QueryRequests(core, thread, self.store, client, quorum, registering)
         self._opening = AnswerOpening(core, thread, engine, registering.own_keys)
         self._probes: dict[bytes, Probe] = {}
+        self._unopened: dict[bytes, bool] = {}
 
     @property
     def _bodies(self) -> Bodies:
@@ -79,10 +80,36 @@ class Asking(Driver[RequesterSession]):
         """Open one exchange; its id. Keys are registered only for a query that our own policy allows.
 
         Raises:
+            CalledOff: It was called off before.
             KeysNotRegistered: The peer has no keys of ours for this epoch, and does not take them.
             PeerSuspended: Exchanges with that peer are stopped.
             OwnLedgerContradicted: Our own ledger is not the one that was signed.
         """
+        key = request.exchange_id
+        self._unopened[key] = False
+        try:
+            await self._open(request, agreement, probe, report)
+            late = self._unopened[key]
+        finally:
+            del self._unopened[key]
+        if late:
+            await self.call_off(key)
+        return key
+
+    async def call_off(self, key: bytes) -> None:
+        """End an exchange that has no outcome yet; raises ``UnknownExchange``."""
+        if key in self._unopened:
+            self._unopened[key] = True
+        else:
+            await self.feed(key, events.Cancelled())
+
+    async def _open(
+        self,
+        request: QueryRequest,
+        agreement: Agreement | None,
+        probe: Probe,
+        report: Callable[[dict[str, Any]], None],
+    ) -> None:
         peer = request.responder
         await self.thread(self._require_standing, peer)
         if agreement is not None and await self.thread(self._allowed, request, agreement):
@@ -91,6 +118,8 @@ class Asking(Driver[RequesterSession]):
             keys = await self._registering.keys_for(wanted, report)
             request = request.model_copy(update={"evaluation_keys": keys.hash})
         key = request.exchange_id
+        if self._unopened[key]:
+            raise CalledOff("the question was called off before it was asked")
         self._probes[key] = probe
         try:
             step = await self.thread(self._start, request, agreement)
@@ -99,7 +128,6 @@ class Asking(Driver[RequesterSession]):
             raise
         log("query opened", exchange=key, peer=peer)
         await self.dispatch(key, step)
-        return key
 
     def _require_standing(self, peer: str) -> None:
         self.core.witnessing.require_sound()

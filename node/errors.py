@@ -41,6 +41,12 @@ class NoAgreement(InputError):
     code = "no-agreement"
 
 
+class CalledOff(InputError):
+    """The officer called a question off before an exchange was opened for it: nobody was asked, nothing is logged."""
+
+    code = "cancelled"
+
+
 class BadUpload(PeerFault):
     """A body of another length or hash than announced, or cut off half-way."""
 

@@ -22,7 +22,6 @@ from node.known_profiles import plan_sizes
 from node.operations import text
 from node.samples import probe_templates
 from protocol.agreement import Agreement, Grant
-from protocol.exchange import events
 from protocol.exchange.request import QueryRequest
 from protocol.exchange.requester import RequesterSession
 from protocol.messages import AnswerHeader, Signed
@@ -135,6 +134,8 @@ async def _ask(
     report: Report,
 ) -> dict[str, Any]:
     country, started = request.responder, time.monotonic()
+    # Told before keys are registered, which takes a while: from now on the question can be called off.
+    report({"step": f"{country}: begun", "exchange": request.exchange_id.hex()})
     try:
         key = await asking.ask(request, agreement, probe, report)
     except ConcordatError as error:
@@ -175,7 +176,7 @@ async def cancel_query(asking: Asking, arguments: dict[str, Any], report: Report
         key = bytes.fromhex(text(arguments, "exchange"))
     except ValueError:
         raise BadConfig("exchange: hexadecimal digits are expected") from None
-    await asking.feed(key, events.Cancelled())
+    await asking.call_off(key)
     return {"ok": True, "exchange": key.hex()}
 
 

@@ -75,3 +75,30 @@ async def test_a_question_that_is_called_off_ends_on_both_sides(world: World) ->
         "query.answered",
         "query.claimed",
     ]
+
+
+async def test_a_question_that_is_called_off_while_keys_are_registered_is_never_asked(world: World) -> None:
+    """That takes half a minute, and an officer who pressed Ctrl-C is not there to hear of a hit."""
+    async with world.daemon("US") as us, world.daemon("CL") as cl:
+        keys_for, registered = cl.registering.keys_for, asyncio.Event()
+
+        async def slow(*arguments: Any) -> Any:
+            await registered.wait()
+            return await keys_for(*arguments)
+
+        cl.registering.keys_for = slow  # type: ignore[method-assign]
+        shown: list[str] = []
+
+        def report(progress: dict[str, Any]) -> None:
+            shown.extend(progress.get("exchange", "").split())
+
+        arguments = world.arguments("known.npz:3")
+        asked = asyncio.create_task(run_query(cl.core, cl.thread, cl.asking, arguments, report))
+        await until(lambda: bool(shown), 5)
+        await cancel_query(cl.asking, {"exchange": shown[0]}, report)
+        registered.set()
+        (result,) = (await asked)["results"]
+        assert (result["outcome"], result["reason"]) == ("failed", "cancelled")
+        assert not any(kind.startswith("query.") for core in (us.core, cl.core) for kind in statements(core))
+        again = await ask(cl, arguments)
+    assert again["outcome"] == "hit"
