@@ -200,3 +200,8 @@ class NodePaths:
 def default_workers() -> int:
     """One worker for each core this process may use."""
     return max(1, len(os.sched_getaffinity(0)))
+
+
+def default_memory_mib() -> int:
+    """Half of the memory of this machine, and 1 GiB at least."""
+    return max(1024, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 21)

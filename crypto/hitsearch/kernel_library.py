@@ -141,8 +141,9 @@ def aligned(shape: tuple[int, ...], kind: Any = np.uint64) -> NDArray[Any]:
 
 def address(array: NDArray[Any], shape: tuple[int, ...], kind: Any, *, written: bool = False) -> int:
     """The address of an array that has exactly the shape and type that C takes for granted."""
-    if array.shape != shape or array.dtype != kind or not array.flags.c_contiguous:
-        raise ValueError(f"the kernel takes a contiguous array of shape {shape}, not {array.shape}")
+    layout = array.flags
+    if array.shape != shape or array.dtype != kind or not (layout.c_contiguous and layout.aligned):
+        raise ValueError(f"the kernel takes a contiguous, aligned array of shape {shape}, not {array.shape}")
     if written and not array.flags.writeable:
         raise ValueError("the kernel writes into this array")
     return array.ctypes.data

@@ -22,13 +22,20 @@ def init(
     listen: Annotated[str, typer.Option(help="https://address:port to bind; the endpoint by default.")] = "",
     auditor: Annotated[list[Path] | None, typer.Option(help="Public key of an auditor (repeat).")] = None,
     unlock_file: Annotated[Path | None, typer.Option(help="Passphrase file; made if not named.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Search processes.")] = None,
-    memory_mib: Annotated[int, typer.Option(min=64, help="For keys and encoded galleries.")] = 2048,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Search processes; default: one a core.")
+    ] = None,
+    memory_mib: Annotated[
+        int | None,
+        typer.Option(
+            min=64, help="Keys, encoded galleries, queries at work; default: half of the machine's."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a node: keys, certificate, descriptor and an empty ledger."""
     with typed(json):
-        from node.config import default_workers
+        from node.config import default_memory_mib, default_workers
         from node.setup import create_node, read_auditor
 
         result = create_node(
@@ -40,7 +47,7 @@ def init(
             auditors=[read_auditor(one) for one in auditor or []],
             unlock_file=unlock_file,
             workers=workers or default_workers(),
-            memory_mib=memory_mib,
+            memory_mib=memory_mib or default_memory_mib(),
         )
         emit(json, result, _show_init)
 

@@ -171,6 +171,9 @@ def test_only_exact_shapes_reach_the_kernel() -> None:
     for probe in (np.zeros(words, dtype=np.uint32), np.zeros(words), np.zeros(words, dtype=">u8")):
         with pytest.raises(ValueError, match="shape"):
             kernel.rotations(probe, None)
+    odd = np.frombuffer(bytearray(block.nbytes + 1), np.uint64, block.size, 1).reshape(block.shape)
+    with pytest.raises(ValueError, match="aligned"):
+        kernel.sums([], odd)
     block.flags.writeable = False
     with pytest.raises(ValueError, match="writes"):
         kernel.encode(np.ones((SMALL.degree, SMALL.profile.n), dtype=np.int8), block)
