@@ -214,7 +214,7 @@ def test_codes_are_fitted_measured_imported_and_asked_with(tmp_path: Path) -> No
     assert found["rows_left_out"] == 1
     assert found["plain"]["1e-2"] <= found["template"]["1e-2"] + 0.05
     assert probe_vectors(f"{path}:3", profile).shape == (9, 4096 // 4)
-    assert probe_templates(f"{path}:3", profile).shape == (9, 512)
+    assert probe_templates(f"{path}:3", profile).shape == (9, 1024)
     good = tmp_path / "good.npz"
     write_codes(good, codes[:3], masks[:3], records=["a", "b", "c"])
     vectors, records = gallery_vectors(good, profile)
