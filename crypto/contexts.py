@@ -50,6 +50,7 @@ class Context(StrEnum):
     CONFLICT = "concordat/v1/ledger-conflict"
     SUCCESSION = "concordat/v1/succession"
     LEDGER_MLDSA_SEED = "concordat/v1/ledger-mldsa-seed"
+    OWN_EXCHANGE = "concordat/v1/own-exchange"
     LEDGER_RECORD = "concordat/v1/ledger-record"
     WITNESS_MLDSA_SEED = "concordat/v1/witness-mldsa-seed"
 

@@ -6,7 +6,7 @@ Source: specs/agreements.md.
 from __future__ import annotations
 
 from node.core import NodeCore
-from node.journal import Recorded, local_exchange
+from node.journal import Recorded
 from node.state import PeerRow
 from protocol import statements
 from protocol.agreement import Agreement
@@ -22,7 +22,7 @@ def accept_peer(core: NodeCore, descriptor: Descriptor, operator: str) -> Record
         BadDescriptor: The roster does not allow it.
     """
     roster = core.roster.accept(descriptor)
-    exchange_id = local_exchange(b"peer.accepted", descriptor.digest)
+    exchange_id = core.own_exchange("peer.accepted", descriptor.digest)
     held = core.state.peer(descriptor.country)
     if held is not None and held.descriptor == descriptor.note:
         known = core.journal.find(exchange_id, "peer.accepted")
@@ -55,7 +55,7 @@ def accept_agreement(core: NodeCore, agreement: Agreement, note: bytes, operator
     """
     peer = next(country for country in agreement.countries if country != core.country)
     agreement.require_parties(core.descriptor, core.roster.peer(peer))
-    exchange_id = local_exchange(b"agreement.accepted", agreement.digest)
+    exchange_id = core.own_exchange("agreement.accepted", agreement.digest)
     if agreement.digest in core.agreements.digests:
         known = core.journal.find(exchange_id, "agreement.accepted")
         if known is not None:

@@ -12,7 +12,6 @@ from typing import Final
 
 from node.claim_state import ASKING, SUSPENDED_FOR, ClaimState, Doubt
 from node.core import NodeCore
-from node.journal import local_exchange
 from node.logging import log
 from node.trust import BY_NODE
 from protocol import statements_witness as statements
@@ -42,7 +41,7 @@ def settle_suspensions(core: NodeCore) -> None:
         if standing.suspended_for not in SUSPENDED_FOR.values():
             continue
         subject = country.encode() + standing.suspended_ms.to_bytes(8, "big")
-        name = local_exchange(b"peer.suspended", subject)
+        name = core.own_exchange("peer.suspended", subject)
         if core.journal.find(name, "peer.suspended") is not None:
             continue
         core.record(

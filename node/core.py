@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
-from crypto.contexts import Context
+from crypto.contexts import Context, hash_fields
 from crypto.errors import LocalFault
 from crypto.sealing import open_sealed, seal
 from node.agreements import Agreements
@@ -23,7 +23,7 @@ from node.errors import BelowQuorum
 from node.files import Files
 from node.gallery import GalleryStore
 from node.home_lock import locked_home
-from node.journal import Journal, Recorded, local_exchange
+from node.journal import Journal, Recorded
 from node.kept_queries import KeptQueries
 from node.keys import NodeKeys, load_keys
 from node.known_profiles import KnownProfiles
@@ -172,17 +172,20 @@ class NodeCore:
     # The ledger
 
     def _record_origin(self) -> None:
-        exchange_id = local_exchange(b"node.initialised", self.keys.identity.verify_key.public)
         if self.journal.ledger.size == 0:
             self.record(
                 statements.NodeInitialised(
-                    exchange_id=exchange_id,
+                    exchange_id=self.own_exchange("node.initialised", self.config.origin.encode()),
                     country=self.country,
                     identity_key=self.keys.identity.verify_key.public,
                     origin=self.config.origin,
                 ),
                 statements.Installed(authority=self.config.authority, software=SOFTWARE),
             )
+
+    def own_exchange(self, kind: str, subject: bytes) -> bytes:
+        """The exchange id of an entry that belongs to no exchange; the same for the same subject, random to others."""
+        return hash_fields(Context.OWN_EXCHANGE, self.keys.storage, kind.encode(), subject)[:16]
 
     def record(self, shared: SharedPart, private: PrivatePart) -> Recorded:
         """Log one statement, now; durable on return."""

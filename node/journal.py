@@ -8,7 +8,6 @@ Source: specs/ledger.md, sections "Statements" and "Evidence".
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -214,8 +213,3 @@ class Journal:
         with self._mutex:
             for index in range(len(self._exchanges), self._ledger.size):
                 self._exchanges.add(self._leaf(index).exchange)
-
-
-def local_exchange(kind: bytes, subject: bytes) -> bytes:
-    """The exchange id of an entry that belongs to no exchange: the same subject always gives the same one."""
-    return hashlib.sha256(kind + b"\0" + subject).digest()[:16]

@@ -14,7 +14,7 @@ from typing import Final
 from node.claim_state import ClaimState
 from node.core import NodeCore
 from node.errors import BadConfig, StorageFailed
-from node.journal import Recorded, local_exchange
+from node.journal import Recorded
 from node.ledger_store import POLICY, SCRATCH
 from node.logging import log
 from protocol import statements_witness as statements
@@ -69,7 +69,7 @@ def settle_conflicts(core: NodeCore) -> int:
         rule = accusation.rule
         core.record(
             statements.PeerSuspended(
-                exchange_id=local_exchange(b"peer.suspended", digest),
+                exchange_id=core.own_exchange("peer.suspended", digest),
                 country=core.country,
                 peer=peer,
                 conflict=digest,

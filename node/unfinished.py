@@ -14,7 +14,6 @@ from typing import Final
 from sqlalchemy import delete, insert, select
 
 from node.core import SOFTWARE, NodeCore
-from node.journal import local_exchange
 from node.state import State
 from node.tables import unfinished
 from protocol import statements_witness as statements
@@ -76,7 +75,8 @@ class MissedQuorum:
         """The quorum is met; whether this is news."""
         if self._missed is None:
             return False
-        core, exchange_id = self._core, local_exchange(b"quorum.met", self._missed)
+        core = self._core
+        exchange_id = core.own_exchange("quorum.met", self._missed)
         # A crash may have come between the entry and the end of the mark.
         if core.journal.find(exchange_id, "quorum.met") is None:
             said = statements.QuorumMet(

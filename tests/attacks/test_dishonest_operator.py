@@ -22,7 +22,7 @@ from ledgers import (
 from crypto.sealing import public_key
 from node import records
 from node.core import NodeCore
-from node.journal import Journal, local_exchange
+from node.journal import Journal
 from node.setup import create_node
 from protocol import limits
 from protocol import statements as s
@@ -115,8 +115,8 @@ def test_what_has_no_legal_basis_is_never_erased_with_an_exchange(tmp_path: Path
         file.write("agreement-article-4 = 30\n")
     now = START_MS
     digest = hashlib.sha256(b"the next descriptor").digest()
-    same_id = local_exchange(b"peer.accepted", digest)
     with NodeCore.open(tmp_path / "node", clock=lambda: now) as core:
+        same_id = core.own_exchange("peer.accepted", digest)
         refused = s.QueryRefused(**asked(1, exchange_id=same_id), reason="agreement-unknown")
         asked_at = core.record(refused, NoPrivatePart()).index
         accepted = s.PeerAccepted(exchange_id=same_id, country="CL", peer="US", descriptor=digest)

@@ -101,9 +101,11 @@ async def test_our_own_question_comes_back_as_theirs(world: World) -> None:
 
 
 async def test_the_id_of_a_local_entry(world: World, us: Daemon, forger: Forger) -> None:
-    """Ids of entries that belong to no exchange can be computed by anybody who knows what was accepted."""
+    """Ids of entries that belong to no exchange cannot be computed by a peer, and are refused if one came by them."""
     digest = forger.core.agreements.current("US").digest
-    taken = hashlib.sha256(b"agreement.accepted\0" + digest).digest()[:16]
+    guessed = forger.core.own_exchange("agreement.accepted", digest)
+    assert us.core.journal.find(guessed, "agreement.accepted") is None
+    taken = us.core.own_exchange("agreement.accepted", digest)
     assert us.core.journal.find(taken, "agreement.accepted") is not None
     query = forger.query(exchange_id=taken, agreement=hash_fields(Context.AGREEMENT, b"another"))
     got = await forger.post(forger.body(query, intent=forger.query()))
