@@ -5,6 +5,8 @@ Source: specs/matching.md, section 2.
 
 from __future__ import annotations
 
+from itertools import chain, count
+
 import numpy as np
 
 from crypto.contexts import Context, hash_fields
@@ -18,7 +20,7 @@ from crypto.hitsearch.keyset import (
 )
 from crypto.hitsearch.modular import add, multiply, negate
 from crypto.hitsearch.packing import Slots, Words
-from crypto.hitsearch.sampling import small_errors, ternary
+from crypto.hitsearch.sampling import is_steady, small_errors, ternary
 from crypto.hitsearch.seal import Bgv
 from crypto.hitsearch.transforms import transforms_for
 
@@ -45,11 +47,17 @@ class KeyMaker:
         self.transforms = transforms_for(bgv, use_kernel=use_kernel)
         self.plan = bgv.plan
         self._secret = secret
-        self._coefficients = ternary(self._derive(b"secret key"), self.plan.degree)
+        self._coefficients = self._steady_key()
         self.secret_words = self.transforms.ntt_words(self._coefficients)
 
     def _derive(self, label: bytes) -> bytes:
         return hash_fields(Context.KEY_STREAM, self._secret, label)
+
+    def _steady_key(self) -> Slots:
+        """The first steady key of the secret: with others, noise would outgrow the plan."""
+        labels = chain([b"secret key"], (b"secret key/%d" % number for number in count(1)))
+        drawn = (ternary(self._derive(label), self.plan.degree) for label in labels)
+        return next(key for key in drawn if is_steady(key))
 
     def _rows(self, words: Words, primes: tuple[int, ...]) -> list[Words]:
         """The words at some of the primes, from those at all data primes and the special prime."""

@@ -60,6 +60,17 @@ def ternary(key: bytes, degree: int) -> Slots:
         drawn *= 2
 
 
+def is_steady(coefficients: Slots) -> bool:
+    """Whether the partial sums of a secret key are no larger, in the mean square, than they are on average.
+
+    SEAL's roundings have a mean, so their noise is that mean times ``s * (1 + X + ... + X^(N-1))``, the same in every
+    ciphertext of a key, and its square is in every product (specs/parameters.md, section 2).
+    """
+    sums = np.cumsum(coefficients)
+    walk = 2 * sums - sums[-1]
+    return 3 * int(walk @ walk) <= 2 * len(coefficients) ** 2
+
+
 def small_errors(key: bytes, degree: int) -> Slots:
     """Coefficients of the centred binomial distribution: ones among 21 bits, minus ones among the next 21.
 

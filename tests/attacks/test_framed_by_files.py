@@ -98,6 +98,8 @@ def test_a_key_of_ones_own_under_the_name_of_the_other_is_refuted(us: Country, c
     conflict = Conflict("fork", signers[0].verifier.vkey, "US", START_MS, START_MS, *notes)
     report = judged(us, cl, conflict)
     assert refuted(report) == ["US"]
+    (said,) = [one.what for one in report.findings if one.rule is Rule.CONFLICT_REFUTED]
+    assert "by a key that is not of its policy" in said
     (shown,) = [one for one in report.ledgers["us"].findings if one.rule is Rule.PEER_CONFLICT]
     assert f"{origin}+{signers[0].verifier.key_id.hex()}" in shown.what
 

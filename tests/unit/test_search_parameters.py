@@ -11,12 +11,14 @@ import tenseal.sealapi as sealapi
 from searching import EMBEDDING_128, random_templates, search
 from watched import Watched
 
+from crypto.contexts import Context, hash_fields
 from crypto.errors import ImpossibleProfile
 from crypto.hitsearch import Plan, Requester, plan_for
 from crypto.hitsearch.keyset import unpack_answer
 from crypto.hitsearch.noise import TAIL_BITS, honest_probe_bits, uniform_plain_bits
 from crypto.hitsearch.parameters import MAX_MODULUS_BITS, MIN_FLOOD_BITS
 from crypto.hitsearch.primes import friendly_primes
+from crypto.hitsearch.sampling import is_steady, ternary
 from crypto.hitsearch.seal import Bgv
 from crypto.hitsearch.stages import CANARY_BITS
 from crypto.profiles import SearchProfile
@@ -78,11 +80,16 @@ def test_hiding_over_a_lifetime_falls_with_the_answers() -> None:
     assert plan.hiding_bits(1 << 20) >= 20
 
 
+FIRST_KEY_UNSTEADY = bytes([14] * 32)
+"""Its first key would have some seven times the noise of others at the noisiest product: beyond the plan."""
+
+
+@pytest.mark.parametrize("secret", [bytes(range(32)), FIRST_KEY_UNSTEADY], ids=["usual", "first unsteady"])
 @pytest.mark.parametrize("profile", PROFILES[:2], ids=str)
-def test_measured_noise_stays_within_the_plan(profile: SearchProfile) -> None:
+def test_measured_noise_stays_within_the_plan(profile: SearchProfile, secret: bytes) -> None:
     """The bound holds at every step, and is not so loose that it proves nothing (10 bits)."""
     plan = plan_for(profile)
-    requester = Requester.load(plan, bytes(range(32)))  # noise depends on the key: a fixed one repeats
+    requester = Requester.load(plan, secret)  # noise depends on the key: a fixed one repeats
     watched = Watched(plan, requester)
     rng = np.random.default_rng(4)
     bank = random_templates(rng, profile, 40)
@@ -103,6 +110,19 @@ def test_measured_noise_stays_within_the_plan(profile: SearchProfile) -> None:
     for words in unpack_answer(answer, plan):
         left = watched._bgv.noise_budget(requester._secret, watched._bgv.load_full(words, 1))
         assert 1 <= left <= 33 - flooding.left_bits, "flooded noise fills the answer's prime, and no more"
+
+
+def test_keys_are_steady_whatever_the_secret() -> None:
+    plan = plan_for(PROFILES[0])
+    first = ternary(hash_fields(Context.KEY_STREAM, FIRST_KEY_UNSTEADY, b"secret key"), plan.degree)
+    assert not is_steady(first)
+    for secret in (FIRST_KEY_UNSTEADY, *(bytes([i]) * 32 for i in range(4, 24))):
+        key = Requester.load(plan, secret)._maker._coefficients.tolist()
+        walk, squares = -sum(key), 0
+        for coefficient in key:
+            walk += 2 * coefficient
+            squares += walk * walk
+        assert 3 * squares <= 2 * plan.degree**2
 
 
 def compare_guards(watched: Watched) -> None:

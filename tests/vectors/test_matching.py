@@ -87,8 +87,10 @@ def test_polynomials_from_seeds() -> None:
         assert draw(bytes.fromhex(case[name]["key"]), 16384)[: len(wanted)].tolist() == wanted
 
 
-def test_one_secret_has_one_key_set() -> None:
-    case = VECTORS["expansions"]["evaluation_keys"]
+@pytest.mark.parametrize(
+    "case", VECTORS["expansions"]["evaluation_keys"], ids=lambda case: case["secret"][:8]
+)
+def test_one_secret_has_one_key_set(case: dict[str, Any]) -> None:
     plan = plan_for(builtin(case["profile"]).search)
     keys = Requester.load(plan, bytes.fromhex(case["secret"])).evaluation_keys()
     assert hashlib.sha256(keys).hexdigest() == case["sha256"]
