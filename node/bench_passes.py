@@ -9,8 +9,10 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,6 +34,7 @@ from node.engine import Engine, SearchJob
 Blocks = list[NDArray[np.int8]]
 ROUNDS: Final = 2
 """Of each measurement the better one counts: what disturbs it only ever adds."""
+TURNS: Final = 4
 _ID: Final = b"benchmark-passes"
 
 
@@ -138,22 +141,38 @@ def measure_workers(profile: Profile, candidates: int, workers: int, report: Rep
         keys_hash = hash_fields(Context.EVALUATION_KEYS, keys)
         job = SearchJob(profile.search, directory / "keys", keys_hash, query, _ID, os.urandom(32), refs)
         encoded = len(refs) * plan.search_level * 8 * plan.profile.n * plan.degree
-        memory = (encoded + (workers << 30)) * 8 // 5
-        seconds = []
-        for count in (1, workers):
-            report(f"{count} worker(s), {len(refs)} block(s), encoded")
-            seconds.append(asyncio.run(_engine_seconds(job, seal_key, count, memory)))
-    (wall_one, core_one), (wall_all, core_all) = seconds
+        report(f"1 worker and {workers} workers in turns, {len(refs)} block(s), encoded")
+        (wall_one, core_one), (wall_all, core_all) = asyncio.run(
+            _in_turns(job, seal_key, (1, workers), [encoded + (count << 30) for count in (1, workers)])
+        )
     return {
         "wall_s_one_worker": wall_one,
         "wall_s_workers": wall_all,
         "worker_gain": wall_one / wall_all,
         "core_s_one_worker": core_one,
         "core_s_busiest_worker": core_all,
-        # What the gain is where every worker has a core to itself, which a busy machine does not give.
         "worker_gain_core": core_one / core_all,
+        # What processes gain here that share nothing: neighbours on the machine take from this, too.
+        "machine_gain": _machine_gain(workers),
         "load": [round(value, 1) for value in os.getloadavg()],
     }
+
+
+def _machine_gain(workers: int) -> float:
+    """How much more so many processes compute than one, with nothing but a processor."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_spin, range(workers)))
+        alone = min(pool.submit(_spin, 0).result() for _ in range(ROUNDS))
+        together = min(max(pool.map(_spin, range(workers))) for _ in range(ROUNDS))
+    return workers * alone / together
+
+
+def _spin(_: int) -> float:
+    start = time.perf_counter()
+    value = 3
+    for _ in range(10_000_000):
+        value = value * 5 % 1_000_003
+    return time.perf_counter() - start
 
 
 def _core_of(process: int) -> float:
@@ -161,27 +180,37 @@ def _core_of(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _engine_seconds(job: SearchJob, seal_key: bytes, workers: int, memory: int) -> tuple[float, float]:
-    """Wall time of one search, and core time of the worker that did most of it; the best of each."""
-    engine = Engine(real_scheme(), seal_key, workers, memory)
-    try:
-        await engine.start()
-        for block in job.blocks:
-            await engine.warm(job.search, job.keys_path, job.keys_hash, block)
-        best, core = float("inf"), float("inf")
-        for _ in range(ROUNDS + 1):
-            before = {one: _core_of(one) for one in engine.worker_pids}
-            start = time.perf_counter()
-            # Each time other masks, as in a node: nothing that was prepared is used again.
-            fresh = SearchJob(
-                job.search, job.keys_path, job.keys_hash, job.query, _ID, os.urandom(32), job.blocks
-            )
-            await engine.search(fresh, lambda *_: None)
-            best = min(best, time.perf_counter() - start)
-            core = min(core, max(_core_of(one) - since for one, since in before.items()))
-        return best, core
-    finally:
-        await engine.close()
+async def _in_turns(
+    job: SearchJob, seal_key: bytes, workers: Sequence[int], memory: Sequence[int]
+) -> list[tuple[float, float]]:
+    """For engines of so many workers: wall time of one search, and core time of its busiest worker; the best of each.
+
+    The engines take turns, so that what the machine does besides meets both.
+    """
+    async with AsyncExitStack() as stack:
+        engines = []
+        for count, encoded in zip(workers, memory, strict=True):
+            engine = Engine(real_scheme(), seal_key, count, encoded * 8 // 5)
+            stack.push_async_callback(engine.close)
+            await engine.start()
+            for block in job.blocks:
+                await engine.warm(job.search, job.keys_path, job.keys_hash, block)
+            engines.append(engine)
+        best = [(float("inf"), float("inf"))] * len(engines)
+        for _ in range(TURNS):
+            for number, engine in enumerate(engines):
+                wall, core = await _one_search(engine, job)
+                best[number] = min(best[number][0], wall), min(best[number][1], core)
+        return best
+
+
+async def _one_search(engine: Engine, job: SearchJob) -> tuple[float, float]:
+    before = {one: _core_of(one) for one in engine.worker_pids}
+    start = time.perf_counter()
+    # Each time other masks, as in a node: nothing that was prepared is used again.
+    await engine.search(replace(job, seed=os.urandom(32)), lambda *_: None)
+    wall = time.perf_counter() - start
+    return wall, max(_core_of(one) - since for one, since in before.items())
 
 
 def _sealed(directory: Path, blocks: Blocks, profile: Profile, key: bytes) -> tuple[BlockRef, ...]:

@@ -144,6 +144,7 @@ def _show(result: dict[str, Any]) -> None:
         ("one pass against several", "pass_gain_warm", "times faster, warm"),
         ("these workers against one", "worker_gain", "times faster, warm, wall time"),
         ("the same, each with its core", "worker_gain_core", "times, by core time"),
+        ("processes that share nothing", "machine_gain", "times faster than one, on this machine now"),
         ("wall time, cold", "wall_s", "s"),
         ("answer", "answer_bytes_per_candidate", "bytes a candidate"),
         ("query", "query_bytes", "bytes"),

@@ -50,6 +50,7 @@ MORE = {
     "pass_gain_cold": "one pass against as many passes, cold, times",
     "worker_gain": "two workers against one, warm, wall time, times",
     "worker_gain_core": "the same by core time: where each worker has a core to itself",
+    "machine_gain": "two processes that only compute and share nothing, against one, times",
     "wall_s_one_worker": "one worker, s",
     "wall_s_workers": "two workers, s",
     "tenseal_mm_us_per_candidate": "TenSEAL CKKS mm, N=8192, [60, 40, 40, 60], core-us a candidate",
