@@ -66,7 +66,7 @@ MORE = {
         ("embedding-128", 262_144, ["--probes", "8", "--slope", "65536:262144", "--baseline"]),
         ("embedding-256", 65_536, ["--slope", "65536:262144", "--baseline"]),
         ("iris-512", 65_536, ["--probes", "9"]),
-        ("embedding-128", 524_288, ["--workers", "2"]),
+        ("embedding-128", 786_432, ["--workers", "2"]),
     ],
 )
 def test_galleries_of_several_blocks(book: Any, profile: str, gallery: int, options: list[str]) -> None:
