@@ -50,7 +50,7 @@ lint: $(STAMP) ## Style, types, and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure search, latency, ledger and real faces (20 minutes)
+bench: $(READY) ## Measure search, latency, ledger and real faces (half an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock || \
 	  echo "No fuzzer for this machine: the coverage-guided run will be skipped." >&2
 	@$(BIN)/python -m pytest -q -m bench tests/bench $(ARGS)
