@@ -77,7 +77,6 @@ class KernelEngine:
     def __init__(self, arithmetic: WordArithmetic, rotations: GaloisKeys) -> None:
         self.name = description()
         plan = arithmetic.plan
-        self._level = plan.search_level
         self._sums = BlockSums(arithmetic.kernel)
         self.encoded_shape: tuple[int, ...] | None = self._sums.block_shape
         self._baby, self._giant = (
